@@ -1,0 +1,134 @@
+import json
+import pickle
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.cache.building import make_features, make_plan, write_cache
+from xfeat.cache import CacheWriter, FeatureCache
+from xfeat.cache.verify import verify
+from xfeat.errors import InputError
+
+
+def test_splits_are_selected_with_all_their_columns(tmp_path: Path) -> None:
+    plan = make_plan()
+    cache = write_cache(tmp_path / "c", plan)
+    keep = np.array([name in ("val", "test") for name in plan.columns.split])
+    block = cache.load(["val", "test"])
+    np.testing.assert_array_equal(block.features, make_features(plan)[keep])
+    assert block.ids == [name for name, kept in zip(plan.columns.ids, keep, strict=True) if kept]
+    assert block.pair == [name for name, kept in zip(plan.columns.pair or [], keep, strict=True) if kept]
+    np.testing.assert_array_equal(block.labels, np.asarray(plan.columns.labels)[keep])
+
+
+def test_streaming_gives_the_same_rows_as_loading(tmp_path: Path) -> None:
+    cache = write_cache(tmp_path / "c", make_plan())
+    blocks = list(cache.blocks())
+    assert [len(block) for block in blocks] == [16, 16, 16, 2]
+    np.testing.assert_array_equal(np.concatenate([block.features for block in blocks]), cache.load().features)
+
+
+def test_an_open_cache_can_be_pickled(tmp_path: Path) -> None:
+    cache = write_cache(tmp_path / "c", make_plan())
+    again = pickle.loads(pickle.dumps(cache))
+    np.testing.assert_array_equal(again.load().features, cache.load().features)
+
+
+def flip(path: Path, needle: bytes) -> None:
+    content = bytearray(path.read_bytes())
+    content[content.index(needle)] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_feature_byte_is_found_by_load_and_verify(tmp_path: Path) -> None:
+    plan = make_plan()
+    cache = write_cache(tmp_path / "c", plan)
+    flip(tmp_path / "c" / "00001.h5", make_features(plan)[20].tobytes())
+    with pytest.raises(InputError, match=r"00001\.h5: features of rows 0 to 15 differ from their checksum"):
+        cache.load()
+    assert len(cache.load(check=False)) == 50
+    assert any("00001.h5" in line for line in verify(cache.path))
+
+
+def test_a_flipped_byte_in_another_column_is_always_found(tmp_path: Path) -> None:
+    cache = write_cache(tmp_path / "c", make_plan())
+    flip(tmp_path / "c" / "00000.h5", "größe/00003".encode())
+    with pytest.raises(InputError, match="ids, labels or another column"):
+        cache.load(check=False)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 1000, -1])
+def test_a_truncated_shard_is_named(tmp_path: Path, keep: int) -> None:
+    cache = write_cache(tmp_path / "c", make_plan())
+    path = tmp_path / "c" / "00002.h5"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(InputError, match=r"00002\.h5 is truncated or damaged"):
+        cache.load()
+    assert len(verify(cache.path)) == 1
+
+
+def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+    cache = write_cache(tmp_path / "c", make_plan())
+    (tmp_path / "c" / "00002.h5").unlink()
+    with pytest.raises(InputError, match=r"00002\.h5 is missing"):
+        cache.load()
+
+
+def test_a_shard_of_another_cache_is_refused(tmp_path: Path) -> None:
+    one, other = write_cache(tmp_path / "a", make_plan()), write_cache(tmp_path / "b", make_plan(seed=1))
+    (one.path / "00001.h5").write_bytes((other.path / "00001.h5").read_bytes())
+    with pytest.raises(InputError, match="another fingerprint"):
+        one.load()
+
+
+def test_shards_of_the_same_fingerprint_but_other_samples_do_not_pass_verify(tmp_path: Path) -> None:
+    one = write_cache(tmp_path / "a", make_plan())
+    other = write_cache(tmp_path / "b", make_plan(), make_features(make_plan(), seed=5))
+    (one.path / "00001.h5").write_bytes((other.path / "00001.h5").read_bytes())
+    assert verify(one.path) == ["the shards are not those the manifest was written for"]
+
+
+@pytest.mark.parametrize("kind", ["soft", "external", "external data", "group"])
+def test_links_are_refused(tmp_path: Path, kind: str) -> None:
+    cache = write_cache(tmp_path / "c", make_plan())
+    with h5py.File(tmp_path / "c" / "00000.h5", "a") as file:
+        if kind == "soft":
+            file["more"] = h5py.SoftLink("/features")
+        elif kind == "external":
+            file["more"] = h5py.ExternalLink("/etc/passwd", "/x")
+        elif kind == "external data":
+            file.create_dataset("more", (4,), "u1", external=[("/etc/passwd", 0, 4)])
+        else:
+            file.create_group("more")
+    with pytest.raises(InputError, match="refused"):
+        cache.load()
+
+
+def test_an_unfinished_cache_is_not_read(tmp_path: Path) -> None:
+    plan = make_plan()
+    with CacheWriter(tmp_path / "c", plan) as writer:
+        writer.write(0, make_features(plan)[:16])
+    with pytest.raises(InputError, match="unfinished"):
+        FeatureCache(tmp_path / "c")
+    assert verify(tmp_path / "c") == ["unfinished: run the command that writes it again, it resumes"]
+
+
+def test_a_manifest_that_cannot_be_trusted_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        FeatureCache(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"has no manifest\.json"):
+        FeatureCache(tmp_path)
+    cache = write_cache(tmp_path / "c", make_plan())
+    path = cache.path / "manifest.json"
+    document = json.loads(path.read_text())
+    for text, message in (
+        (path.read_text()[:100], "is damaged"),
+        ("[]", "is damaged"),
+        (json.dumps({**document, "schema": 99}), "has schema 99"),
+        (json.dumps({**document, "fingerprint": {**document["fingerprint"], "config": {}}}), "was edited"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            FeatureCache(cache.path)

@@ -1,0 +1,109 @@
+"""manifest.json: what a cache is, what made it, and whether it is complete."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from xfeat.cache.files import write_text
+from xfeat.cache.fingerprint import digest
+from xfeat.errors import InputError
+
+SCHEMA = 1
+SHARD_ROWS = 8192
+FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of manifest.json.
+
+    Attributes:
+        modality: name of the modality, for example ``image``.
+        dim: D, the width of the features.
+        dtype: ``float16`` or ``float32``.
+        classes: class names in label order; empty where there are no labels.
+        label_kind: ``single``, ``multi`` or ``none``.
+        rows: samples, failed ones included.
+        shard_rows: rows per shard (the last may be shorter).
+        samples: sha256 over ids, splits, labels, pairs and sources: which samples these are.
+        fingerprint: everything that decided the numbers (backbone, weights, preprocessing, precision, versions).
+        complete: all shards are written.
+        counts: once complete: ``ok``, ``failed`` and ``split`` (rows per split).
+        content: once complete: sha256 over the shards' checksums: the features themselves.
+        schema: version of the format.
+        writer: the xfeat version that wrote it.
+    """
+
+    modality: str
+    dim: int
+    dtype: str
+    classes: list[str]
+    label_kind: str
+    rows: int
+    samples: str
+    fingerprint: Mapping[str, Any]
+    shard_rows: int = SHARD_ROWS
+    complete: bool = False
+    counts: Mapping[str, Any] = field(default_factory=dict)
+    content: str = ""
+    schema: int = SCHEMA
+    writer: str = ""
+
+    @property
+    def fingerprint_sha256(self) -> str:
+        """Sha256 of the fingerprint's canonical JSON."""
+        return digest(self.fingerprint)
+
+    @property
+    def shards(self) -> int:
+        """Number of shards of the complete cache."""
+        return -(-self.rows // self.shard_rows)
+
+    def span(self, shard: int) -> tuple[int, int]:
+        """First row of a shard and the row after its last."""
+        return shard * self.shard_rows, min(self.rows, (shard + 1) * self.shard_rows)
+
+    def save(self, cache: Path) -> None:
+        """Write manifest.json whole."""
+        document = asdict(self)
+        document["fingerprint"] = {"sha256": self.fingerprint_sha256, "config": dict(self.fingerprint)}
+        write_text(cache / FILE, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def load_manifest(cache: Path) -> Manifest:
+    """Read and check manifest.json.
+
+    Raises:
+        InputError: no cache there, a manifest that is not JSON or of another schema, or a fingerprint that was edited.
+    """
+    path = cache / FILE
+    if not path.is_file():
+        what = "has no manifest.json" if cache.exists() else "does not exist"
+        raise InputError(f"{cache} {what}: not a feature cache (make one with `xfeat extract` or `xfeat import`)")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        stored = document.pop("fingerprint")
+        schema = document["schema"]
+        if schema == SCHEMA:
+            known = {f.name for f in fields(Manifest)}
+            manifest = Manifest(
+                fingerprint=stored["config"], **{key: value for key, value in document.items() if key in known}
+            )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is damaged ({error}): write the cache again into a new folder") from None
+    if schema != SCHEMA:
+        raise InputError(f"{path} has schema {schema}, this xfeat reads {SCHEMA}: use the version that wrote it")
+    if stored.get("sha256") != manifest.fingerprint_sha256:
+        raise InputError(f"{path}: the fingerprint does not match its own sha256: the manifest was edited")
+    return manifest
+
+
+def content_digest(checksums: Mapping[str, bytes]) -> str:
+    """Sha256 over the checksums of all shards, in order of their names."""
+    total = hashlib.sha256()
+    for name in sorted(checksums):
+        total.update(checksums[name])
+    return total.hexdigest()

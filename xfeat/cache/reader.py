@@ -1,0 +1,105 @@
+"""Reads a cache: everything into memory, or shard by shard. No file stays open between reads."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfeat.cache.columns import OK
+from xfeat.cache.manifest import Manifest, load_manifest
+from xfeat.cache.shard import Block, read_shard
+from xfeat.errors import InputError
+
+
+class FeatureCache:
+    """A finished cache on disk. Opening reads the manifest only; the object can be pickled and forked.
+
+    Attributes:
+        path: the directory.
+        manifest: its manifest.
+
+    Raises:
+        InputError: not a cache, or one whose writing was not finished.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.manifest: Manifest = load_manifest(self.path)
+        if not self.manifest.complete:
+            raise InputError(
+                f"{self.path} is unfinished: run the command that writes it again, it resumes where it stopped"
+            )
+
+    def blocks(self, *, check: bool = True) -> Iterator[Block]:
+        """The shards in order, one in memory at a time, failed rows included.
+
+        Args:
+            check: compare features with their checksums.
+        """
+        fingerprint = self.manifest.fingerprint_sha256
+        for shard in range(self.manifest.shards):
+            start, stop = self.manifest.span(shard)
+            path = self.path / f"{shard:05d}.h5"
+            block = read_shard(path, fingerprint, check=check)
+            if block.features.shape != (stop - start, self.manifest.dim):
+                wanted = (stop - start, self.manifest.dim)
+                raise InputError(f"shard {path} holds {block.features.shape}, the manifest says {wanted}")
+            yield block
+
+    def load(self, splits: Collection[str] | None = None, *, ok_only: bool = True, check: bool = True) -> Block:
+        """Whole columns in memory.
+
+        Args:
+            splits: keep rows of these splits; None keeps all.
+            ok_only: leave out failed rows.
+            check: compare features with their checksums.
+
+        Returns:
+            The rows in the cache's order; features in the stored dtype.
+
+        Raises:
+            InputError: a shard is missing, truncated or damaged.
+        """
+        manifest = self.manifest
+        features = np.empty((manifest.rows, manifest.dim), manifest.dtype)
+        parts: list[Block] = []
+        filled = 0
+        for block in self.blocks(check=check):
+            kept = block.select(_wanted(block, splits, ok_only))
+            features[filled : filled + len(kept)] = kept.features
+            # Views of the one array: shards are not held a second time.
+            parts.append(_with_features(kept, features[filled : filled + len(kept)]))
+            filled += len(kept)
+        return _join(parts, features[:filled])
+
+
+def _wanted(block: Block, splits: Collection[str] | None, ok_only: bool) -> NDArray[np.bool_]:
+    keep = np.ones(len(block), dtype=bool)
+    if splits is not None:
+        keep &= np.array([name in splits for name in block.split], dtype=bool)
+    if ok_only:
+        keep &= np.array([word == OK for word in block.status], dtype=bool)
+    return keep
+
+
+def _with_features(block: Block, features: NDArray[Any]) -> Block:
+    return Block(features, block.ids, block.split, block.status, block.labels, block.pair, block.camera)
+
+
+def _join(parts: list[Block], features: NDArray[Any]) -> Block:
+    def strings(name: str) -> list[str] | None:
+        columns = [getattr(part, name) for part in parts]
+        return None if any(column is None for column in columns) else [text for column in columns for text in column]
+
+    labels = [part.labels for part in parts]
+    return Block(
+        features,
+        strings("ids") or [],
+        strings("split") or [],
+        strings("status") or [],
+        None if any(label is None for label in labels) else np.concatenate([x for x in labels if x is not None]),
+        strings("pair"),
+        strings("camera"),
+    )
