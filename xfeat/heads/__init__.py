@@ -1,0 +1,5 @@
+"""Trainable heads on cached features."""
+
+from xfeat.heads.branch import Branch
+
+__all__ = ["Branch"]
