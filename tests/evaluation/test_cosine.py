@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xfeat.evaluation.cosine import CosineScores, unit_rows
+
+
+@given(seed=st.integers(0, 999), factor=st.floats(1e-30, 1e30))
+def test_unit_rows_equal_the_literal_formula_whatever_the_scale(seed: int, factor: float) -> None:
+    rows = np.random.default_rng(seed).normal(size=(5, 7))
+    expected = rows / np.sqrt((rows**2).sum(1, keepdims=True))
+    units = unit_rows(torch.from_numpy(rows * factor), torch.float64)
+    np.testing.assert_allclose(units, expected, rtol=1e-14, atol=1e-15)
+
+
+def test_zero_rows_stay_zero_and_tiny_and_huge_rows_do_not() -> None:
+    rows = torch.tensor([[0.0, -0.0], [3e-45, 0.0], [3e38, 3e38]])
+    units = unit_rows(rows)
+    torch.testing.assert_close(units, torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5**0.5, 0.5**0.5]]))
+    assert not torch.signbit(units).any()
+
+
+def test_rows_beyond_one_part_are_scaled_too() -> None:
+    rows = torch.full((8195, 2), 2.0, dtype=torch.float16)
+    torch.testing.assert_close(unit_rows(rows), torch.full((8195, 2), 0.5**0.5))
+
+
+def test_scores_equal_the_plain_product() -> None:
+    queries, gallery = unit_rows(torch.randn(9, 6)), unit_rows(torch.randn(11, 6))
+    torch.testing.assert_close(CosineScores(queries, gallery).block(slice(2, 7)), queries[2:7] @ gallery.T)
+
+
+@pytest.mark.parametrize("dims", [64, 513])
+@pytest.mark.parametrize("size", [7, 50, 1003])
+def test_equal_rows_get_equal_scores(size: int, dims: int) -> None:
+    """With a plain matrix product, several of these sizes differ in the last bit between equal columns."""
+    generator = torch.Generator().manual_seed(0)
+    two = torch.randn(2, dims, generator=generator)
+    which = torch.randint(2, (size,), generator=generator)
+    which[:2] = torch.tensor([0, 1])
+    scores = CosineScores(unit_rows(torch.randn(40, dims, generator=generator)), unit_rows(two[which])).block(slice(40))
+    assert torch.equal(scores, scores[:, :2][:, which])
+    assert not torch.equal(scores[:, 0], scores[:, 1])
+
+
+def test_reduced_precision_of_training_does_not_reach_the_scores() -> None:
+    queries, gallery = unit_rows(torch.randn(64, 256)), unit_rows(torch.randn(64, 256))
+    exact = queries.double() @ gallery.double().T
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            scores = CosineScores(queries, gallery).block(slice(64))
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    torch.testing.assert_close(scores.double(), exact, rtol=0, atol=1e-6)

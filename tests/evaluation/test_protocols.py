@@ -1,0 +1,184 @@
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from xfeat.errors import InputError
+from xfeat.evaluation.embedded import Embedded
+from xfeat.evaluation.protocols import evaluate
+
+
+def literal_map(query: Embedded, gallery: Embedded, cut: int | None) -> float:
+    q, g = (np.asarray(x.vectors, dtype=np.float64) for x in (query, gallery))
+    scores = (q @ g.T) / np.linalg.norm(q, axis=1)[:, None] / np.linalg.norm(g, axis=1)
+    values = []
+    for row, label in zip(scores, np.asarray(query.labels), strict=True):
+        relevant = (np.asarray(gallery.labels) == label)[np.argsort(-row)]
+        if relevant.any():
+            within = relevant[:cut]
+            precision = np.cumsum(within) / np.arange(1, len(within) + 1)
+            values.append(precision[within].mean() if within.any() else 0.0)
+    return float(np.mean(values))
+
+
+@pytest.fixture
+def three() -> dict[str, Embedded]:
+    rng = np.random.default_rng(0)
+    sizes = {"image": 70, "text": 110, "audio": 40}
+    labels = {name: rng.integers(6, size=n) for name, n in sizes.items()}
+    labels["text"][:3] = 99  # a class that no other modality has
+    return {
+        name: Embedded(rng.normal(size=(n, 8)) + np.eye(100)[labels[name], :8], labels[name])
+        for name, n in sizes.items()
+    }
+
+
+def test_every_ordered_pair_equals_the_literal_formula(three: dict[str, Embedded]) -> None:
+    result = evaluate(three)
+    assert set(result.pairs) == {f"{a}->{b}" for a in three for b in three if a != b}
+    for pair, numbers in result.pairs.items():
+        query, gallery = (three[name] for name in pair.split("->"))
+        assert numbers.metrics["mAP@all"] == pytest.approx(literal_map(query, gallery, None), rel=1e-6)
+        assert numbers.metrics["mAP@50"] == pytest.approx(literal_map(query, gallery, 50), rel=1e-6)
+        assert (numbers.queries, numbers.gallery) == (len(query.vectors), len(gallery.vectors))
+        assert numbers.without_relevant == (3 if pair.startswith("text") else 0)
+    for name in ("mAP@all", "mAP@50"):
+        assert result.mean[name] == pytest.approx(np.mean([p.metrics[name] for p in result.pairs.values()]))
+
+
+def test_json_has_the_agreed_shape(three: dict[str, Embedded]) -> None:
+    report: dict[str, Any] = json.loads(json.dumps(evaluate(three).to_json(), allow_nan=False))
+    assert list(report) == ["protocol", "seconds", "pairs", "mean"]
+    names = ["mAP@all", "mAP@50", "chance mAP@all", "chance mAP@50"]
+    assert list(report["mean"]) == names
+    assert list(report["pairs"]["image->text"]) == [*names, "queries", "gallery", "without_relevant"]
+    assert report["seconds"] > 0
+    assert report["protocol"] == {
+        "name": "category",
+        "relevance": "same class",
+        "similarity": "cosine",
+        "ties": "expected value under a uniformly random order",
+        "denominator": "hits",
+        "cuts": ["all", 50],
+        "within": False,
+        "dtype": "float32",
+    }
+
+
+@pytest.mark.parametrize("value", [0.0, 0.7])
+def test_collapsed_embeddings_are_at_chance(value: float) -> None:
+    labels = np.arange(57) % 5
+    result = evaluate({name: Embedded(np.full((57, 33), value), labels) for name in ("image", "text")}, within=True)
+    for pair in result.pairs.values():
+        for name, reached in pair.metrics.items():
+            assert reached == pytest.approx(pair.chance[name], abs=1e-12)
+
+
+def test_multi_label_with_one_class_each_equals_category(three: dict[str, Embedded]) -> None:
+    multi = {name: Embedded(x.vectors, np.eye(100, dtype=np.uint8)[x.labels]) for name, x in three.items()}
+    assert evaluate(multi, "multi-label").pairs == evaluate(three).pairs
+
+
+def test_multi_label_counts_any_shared_class_as_relevant() -> None:
+    image = Embedded(torch.tensor([[1.0, 0.0]]), torch.tensor([[1, 1, 0]], dtype=torch.uint8))
+    text = Embedded(
+        torch.tensor([[1.0, 0.1], [1.0, 0.2], [1.0, 0.3]]),
+        torch.tensor([[0, 1, 1], [0, 0, 1], [1, 0, 0]], dtype=torch.uint8),
+    )
+    result = evaluate({"image": image, "text": text}, "multi-label").pairs
+    assert result["image->text"].metrics["mAP@all"] == pytest.approx((1 + 2 / 3) / 2)
+    assert result["text->image"].without_relevant == 1
+
+
+def test_within_adds_pairs_that_stay_out_of_the_mean(three: dict[str, Embedded]) -> None:
+    across, both = evaluate(three), evaluate(three, within=True)
+    assert len(both.pairs) == 9
+    assert both.pairs["image->image"].gallery == 69
+    assert both.mean == across.mean
+
+
+def test_float64_agrees_with_float32(three: dict[str, Embedded]) -> None:
+    single, double = evaluate(three), evaluate(three, dtype=torch.float64)
+    assert double.mean == pytest.approx(single.mean, rel=1e-6)
+    assert double.protocol["dtype"] == "float64"
+
+
+def item(rows: int = 4, dims: int = 3, labels: Any = None) -> Embedded:
+    return Embedded(np.ones((rows, dims), np.float32), np.zeros(rows, np.int64) if labels is None else labels)
+
+
+def with_bad_row(value: float) -> Embedded:
+    vectors = np.ones((4, 3), np.float32)
+    vectors[2, 1] = value
+    return Embedded(vectors, np.zeros(4, np.int64))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (item(dims=5), "dimensions differ (image 3, text 5)"),
+        (with_bad_row(np.nan), "text: embedding not finite at row 2"),
+        (with_bad_row(np.inf), "text: embedding not finite at row 2"),
+        (item(labels=np.array([0, -1, 0, -1])), "text: no class (label below 0) at row 1 and 1 more"),
+        (item(labels=np.ones((4, 2), np.uint8)), "use protocol multi-label"),
+        (item(labels=np.zeros(3, np.int64)), "4 embeddings but labels of shape (3,)"),
+        (item(labels=np.zeros(4)), "labels of text must be integers"),
+        (item(labels=np.array(list("abcd"))), "labels of text are not an array of numbers"),
+        (item(labels=np.full(4, 7)), "image->text: no query has a relevant item"),
+        (item(rows=0), "embeddings of text must be (rows, dims)"),
+    ],
+)
+def test_category_refuses_what_does_not_fit(text: Embedded, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        evaluate({"image": item(), "text": text})
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros(4, np.int64), "use protocol category"),
+        (np.array([[1, 0], [0, 1], [0, 0], [1, 1]], np.uint8), "text: no class at row 2"),
+        (np.array([[1, 0], [0, 1], [0, 2], [1, 1]], np.uint8), "text: multi-hot label other than 0 or 1 at row 2"),
+        (np.ones((4, 3), np.uint8), "numbers of classes differ (image 2, text 3)"),
+    ],
+)
+def test_multi_label_refuses_what_does_not_fit(labels: Any, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        evaluate({"image": item(labels=np.ones((4, 2), np.uint8)), "text": item(labels=labels)}, "multi-label")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"protocol": "instances"}, "unknown protocol instances"),
+        ({"denominator": "k"}, "unknown denominator k"),
+        ({"cuts": ()}, "cuts must be"),
+        ({"cuts": (0,)}, "cuts must be"),
+        ({"cuts": (5, 5)}, "cuts must be"),
+        ({"dtype": torch.float16}, "float32 or float64"),
+    ],
+)
+def test_refuses_unknown_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate({"image": item(), "text": item()}, **settings)
+
+
+def test_one_modality_is_refused() -> None:
+    with pytest.raises(InputError, match="needs two modalities or more, got image"):
+        evaluate({"image": item()})
+
+
+def test_a_single_item_within_is_refused() -> None:
+    with pytest.raises(InputError, match="image->image: a single item"):
+        evaluate({"image": item(rows=1), "text": item()}, within=True)
+
+
+def test_read_only_arrays_are_accepted(three: dict[str, Embedded]) -> None:
+    for embedded in three.values():
+        for array in (embedded.vectors, embedded.labels):
+            assert isinstance(array, np.ndarray)
+            array.flags.writeable = False
+    assert evaluate(three).mean["mAP@all"] > evaluate(three).mean["chance mAP@all"]

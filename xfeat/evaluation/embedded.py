@@ -1,0 +1,118 @@
+"""Embeddings of one modality with their labels, and the checks that make them fit to evaluate."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xfeat.errors import InputError
+
+Array: TypeAlias = Tensor | NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """One modality's items in the common space.
+
+    ``vectors`` is (N, d) numbers; ``labels`` is (N,) integers, the class of each item, or (N, C) multi-hot 0 or 1.
+    """
+
+    vectors: Array
+    labels: Array
+
+
+def checked_vectors(embeddings: Mapping[str, Embedded], device: torch.device | str | None = None) -> dict[str, Tensor]:
+    """The vectors of every modality as tensors, all fit to be compared.
+
+    Args:
+        embeddings: by modality.
+        device: to move them to; None leaves them where they are.
+
+    Returns:
+        (N, d) by modality, with one d.
+
+    Raises:
+        InputError: fewer than two modalities, no rows, dimensions that differ, an entry that is not a finite number.
+    """
+    if len(embeddings) < 2:
+        names = ", ".join(embeddings) or "none"
+        raise InputError(f"cross-modal evaluation needs two modalities or more, got {names}: give another one")
+    vectors = {name: _vectors(name, item, device) for name, item in embeddings.items()}
+    dims = {name: rows.shape[1] for name, rows in vectors.items()}
+    if len(set(dims.values())) > 1:
+        listed = ", ".join(f"{name} {dim}" for name, dim in dims.items())
+        raise InputError(f"embedding dimensions differ ({listed}): modalities compare only in one common space")
+    return vectors
+
+
+def checked_classes(name: str, item: Embedded, device: torch.device) -> Tensor:
+    """Class labels as a (N,) int64 tensor.
+
+    Raises:
+        InputError: labels that are not one integer per row, or a negative one.
+    """
+    labels = _labels(name, item, device)
+    if labels.ndim != 1:
+        raise InputError(
+            f"labels of {name} have shape {tuple(labels.shape)}, protocol category needs one class per row: "
+            f"use protocol multi-label for multi-hot labels"
+        )
+    _refuse_rows(labels < 0, f"{name}: no class (label below 0) at row", "leave such rows out or label them")
+    return labels.long()
+
+
+def checked_multi_hot(name: str, item: Embedded, device: torch.device) -> Tensor:
+    """Multi-hot labels as a (N, C) uint8 tensor.
+
+    Raises:
+        InputError: labels that are not (N, C) zeros and ones, or a row without any class.
+    """
+    labels = _labels(name, item, device)
+    if labels.ndim != 2:
+        raise InputError(
+            f"labels of {name} have shape {tuple(labels.shape)}, protocol multi-label needs (rows, classes) multi-hot: "
+            f"use protocol category for one class per row"
+        )
+    other = ((labels != 0) & (labels != 1)).any(1)
+    _refuse_rows(other, f"{name}: multi-hot label other than 0 or 1 at row", "write 1 where the item has the class")
+    _refuse_rows(~labels.bool().any(1), f"{name}: no class at row", "leave such rows out or label them")
+    return labels.to(torch.uint8)
+
+
+def _vectors(name: str, item: Embedded, device: torch.device | str | None) -> Tensor:
+    rows = _tensor(name, "embeddings", item.vectors, device)
+    if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] == 0 or rows.is_complex():
+        raise InputError(
+            f"embeddings of {name} must be (rows, dims) real numbers, got {tuple(rows.shape)} {rows.dtype}"
+        )
+    _refuse_rows(~rows.isfinite().all(1), f"{name}: embedding not finite at row", "look at the branch that made it")
+    return rows
+
+
+def _labels(name: str, item: Embedded, device: torch.device) -> Tensor:
+    labels = _tensor(name, "labels", item.labels, device)
+    if labels.is_floating_point() or labels.is_complex():
+        raise InputError(f"labels of {name} must be integers, got {labels.dtype}")
+    if labels.ndim == 0 or len(labels) != len(item.vectors):
+        raise InputError(f"{name} has {len(item.vectors)} embeddings but labels of shape {tuple(labels.shape)}")
+    return labels
+
+
+def _tensor(name: str, what: str, array: Array, device: torch.device | str | None) -> Tensor:
+    try:
+        # A copy only where numpy would hand out memory that torch may not write to.
+        source = array if isinstance(array, Tensor) else np.require(array, requirements=["C", "W"])
+        return torch.as_tensor(source, device=device)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} of {name} are not an array of numbers: {error}") from error
+
+
+def _refuse_rows(bad: Tensor, what: str, remedy: str) -> None:
+    rows = bad.nonzero().flatten()
+    if len(rows):
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        raise InputError(f"{what} {int(rows[0])}{more}: {remedy}")

@@ -1,0 +1,190 @@
+"""Named evaluation protocols: which items are relevant, over which pairs of modalities, reported how."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from xfeat.errors import InputError
+from xfeat.evaluation.embedded import Embedded, checked_classes, checked_multi_hot, checked_vectors
+from xfeat.evaluation.ranking import average_precision
+from xfeat.evaluation.relevance import Relevance, same_class, shared_class
+from xfeat.evaluation.ties import Cut, Denominator, chance_average_precision
+
+
+@dataclass(frozen=True)
+class _Protocol:
+    relevance: str
+    labels: Callable[[str, Embedded, torch.device], Tensor]
+    relevant: Callable[[Tensor, Tensor], Relevance]
+
+
+PROTOCOLS: Mapping[str, _Protocol] = {
+    "category": _Protocol("same class", checked_classes, same_class),
+    "multi-label": _Protocol("at least one class shared", checked_multi_hot, shared_class),
+}
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """One direction of retrieval.
+
+    ``metrics`` and ``chance`` are by metric name ("mAP@all", "mAP@50"), in [0, 1]: means over the queries that have a
+    relevant gallery item, and what a random ranking is expected to reach on the same queries. ``queries`` counts all
+    queries, ``without_relevant`` those left out of the means, ``gallery`` the items that each query ranks.
+    """
+
+    metrics: Mapping[str, float]
+    chance: Mapping[str, float]
+    queries: int
+    gallery: int
+    without_relevant: int
+
+    def numbers(self) -> dict[str, float]:
+        """The metrics and, under "chance " and the metric's name, their chance levels."""
+        return {**self.metrics, **{f"chance {name}": value for name, value in self.chance.items()}}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results by pair, under the protocol that gave them; pairs are named "image->text", the query's modality first."""
+
+    protocol: Mapping[str, Any]
+    seconds: float
+    pairs: Mapping[str, PairResult]
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """Means over the pairs of different modalities of metrics and chance levels."""
+        numbers = [result.numbers() for pair, result in self.pairs.items() if len(set(pair.split("->"))) == 2]
+        return {name: sum(pair[name] for pair in numbers) / len(numbers) for name in numbers[0]}
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of plain JSON values."""
+        pairs = {
+            pair: {
+                **result.numbers(),
+                "queries": result.queries,
+                "gallery": result.gallery,
+                "without_relevant": result.without_relevant,
+            }
+            for pair, result in self.pairs.items()
+        }
+        return {"protocol": dict(self.protocol), "seconds": self.seconds, "pairs": pairs, "mean": self.mean}
+
+
+def evaluate(
+    embeddings: Mapping[str, Embedded],
+    protocol: str = "category",
+    cuts: Sequence[Cut] = (None, 50),
+    denominator: Denominator = "hits",
+    *,
+    within: bool = False,
+    dtype: torch.dtype = torch.float32,
+    memory: int = 256 << 20,
+    device: torch.device | str | None = None,
+) -> Evaluation:
+    """Mean average precision of retrieval from every modality to every other one, by cosine similarity.
+
+    Args:
+        embeddings: two modalities or more in one common space, by name.
+        protocol: ``"category"`` (labels (N,), relevant: same class) or ``"multi-label"`` (labels (N, C) multi-hot,
+            relevant: a class in common).
+        cuts: ranks that count, each an int >= 1 or None for all of them: "mAP@50", "mAP@all".
+        denominator: of average precision at a cut: ``"hits"`` within the cut, or ``"min"`` of cut and relevant items.
+        within: also retrieve inside each modality, the query itself left out; such pairs stay out of the mean.
+        dtype: of the scores, torch.float32 or torch.float64.
+        memory: bytes that a block of queries may take, see `average_precision`.
+        device: to compute on; None computes where the vectors are.
+
+    Returns:
+        Metrics, chance levels and counts by pair.
+
+    Raises:
+        InputError: embeddings or labels that do not fit each other or the protocol, an unknown setting, or a pair in
+            which no query has a relevant item.
+    """
+    started = time.perf_counter()
+    if protocol not in PROTOCOLS:
+        raise InputError(f"unknown protocol {protocol}: choose one of {', '.join(PROTOCOLS)}")
+    _check_settings(cuts, denominator, dtype)
+    chosen = PROTOCOLS[protocol]
+    vectors = checked_vectors(embeddings, device)
+    labels = {name: chosen.labels(name, item, vectors[name].device) for name, item in embeddings.items()}
+    if len({rows.shape[1:] for rows in labels.values()}) > 1:
+        listed = ", ".join(f"{name} {rows.shape[1]}" for name, rows in labels.items())
+        raise InputError(f"numbers of classes differ ({listed}): multi-hot labels need the same columns everywhere")
+
+    pairs: dict[str, PairResult] = {}
+    for query in vectors:
+        for gallery in vectors:
+            if query == gallery and not within:
+                continue
+            pairs[f"{query}->{gallery}"] = _pair(
+                f"{query}->{gallery}",
+                vectors[query],
+                vectors[gallery],
+                chosen.relevant(labels[query], labels[gallery]),
+                cuts,
+                denominator,
+                exclude_self=query == gallery,
+                dtype=dtype,
+                memory=memory,
+            )
+    stated = {
+        "name": protocol,
+        "relevance": chosen.relevance,
+        "similarity": "cosine",
+        "ties": "expected value under a uniformly random order",
+        "denominator": denominator,
+        "cuts": ["all" if cut is None else cut for cut in cuts],
+        "within": within,
+        "dtype": str(dtype).removeprefix("torch."),
+    }
+    return Evaluation(stated, time.perf_counter() - started, pairs)
+
+
+def _pair(
+    name: str,
+    queries: Tensor,
+    gallery: Tensor,
+    relevance: Relevance,
+    cuts: Sequence[Cut],
+    denominator: Denominator,
+    *,
+    exclude_self: bool,
+    dtype: torch.dtype,
+    memory: int,
+) -> PairResult:
+    ranked = len(gallery) - exclude_self
+    if ranked == 0:
+        raise InputError(f"{name}: a single item has nothing to be compared with")
+    result = average_precision(
+        queries, gallery, relevance, cuts, denominator, exclude_self=exclude_self, dtype=dtype, memory=memory
+    )
+    asked = result.relevant > 0
+    if not bool(asked.any()):
+        raise InputError(f"{name}: no query has a relevant item in the gallery, check that both use the same classes")
+    means = cast("list[float]", result.values[asked].mean(0).tolist())
+    relevant = result.relevant[asked]
+    names = ["mAP@all" if cut is None else f"mAP@{cut}" for cut in cuts]
+    chance = {
+        metric: float(chance_average_precision(relevant, ranked, cut, denominator).mean())
+        for metric, cut in zip(names, cuts, strict=True)
+    }
+    return PairResult(
+        dict(zip(names, means, strict=True)), chance, len(queries), ranked, len(queries) - int(asked.sum())
+    )
+
+
+def _check_settings(cuts: Sequence[Cut], denominator: str, dtype: torch.dtype) -> None:
+    whole = all(cut is None or (isinstance(cut, int) and not isinstance(cut, bool) and cut >= 1) for cut in cuts)
+    if not cuts or not whole or len(set(cuts)) < len(cuts):
+        raise InputError(f"cuts must be different whole numbers of 1 or more, or None for all ranks, got {list(cuts)}")
+    if denominator not in ("hits", "min"):
+        raise InputError(f"unknown denominator {denominator}: choose hits or min")
+    if dtype not in (torch.float32, torch.float64):
+        raise InputError(f"scores are computed in float32 or float64, not {dtype}")
