@@ -1,0 +1,45 @@
+"""The one array of a .npy file, mapped into memory rather than read."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfeat.errors import InputError
+from xfeat.samples.importers.arrays import ArrayFile
+
+NAME = "features"
+
+
+def open_npy(path: Path) -> ArrayFile:
+    """Open a .npy; its array is called ``features``. Nothing is unpickled.
+
+    Raises:
+        InputError: (on reading) not a .npy, truncated, or holding Python objects.
+    """
+
+    def read(reference: str) -> NDArray[Any]:
+        if reference != NAME:
+            raise InputError(f"{path} holds one array, which is called {NAME!r}, not {reference!r}")
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError, MemoryError) as error:
+            raise explain(path, reference, error) from None
+        if not isinstance(array, np.ndarray):  # a .npz under another name
+            array.close()
+            raise InputError(f"{path} is a .npz file: give it that name")
+        return array
+
+    return ArrayFile(path, "npy", {NAME: ""}, read)
+
+
+def explain(path: Path, name: str, error: Exception) -> InputError:
+    """The error of reading an array, in one line."""
+    words = str(error)
+    if "pickle" in words or "Object arrays" in words or "Python objects" in words:
+        return InputError(
+            f"{path}: {name!r} holds Python objects (a pickle), which are never loaded: save plain numbers or strings"
+        )
+    first = words.splitlines()[0] if words else type(error).__name__
+    return InputError(f"{path}: {name!r} cannot be read, the file is damaged or truncated ({first})")
