@@ -1,0 +1,85 @@
+"""``xfeat import``: features made elsewhere become a cache."""
+
+import textwrap
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from xfeat.cache import Columns, Manifest
+
+WIDTH = 80
+COLUMN = "array of FILE, or PATH#COLUMN of a text table"
+
+
+class DType(str, Enum):
+    """What a cache stores."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+def import_(
+    file: Path = typer.Argument(..., metavar="FILE", help="A .npz, .npy or .mat file."),
+    modality: str = typer.Option(..., "--modality", "-m", metavar="NAME", help="For example image, text or audio."),
+    out: Path | None = typer.Option(
+        None, metavar="CACHE", help="Folder; default: cache/<file>/<modality>.import ($XFEAT_CACHE instead of cache)."
+    ),
+    features: str = typer.Option("features", metavar="A[,B]", help="Arrays with the features, one after the other."),
+    labels: str | None = typer.Option(None, metavar="REF", help=f"Labels: {COLUMN}; or none."),
+    ids: str | None = typer.Option(None, metavar="REF", help=f"Unique ids: {COLUMN}; or rows (row numbers)."),
+    split: str | None = typer.Option(
+        None, metavar="REF", help=f"Splits: {COLUMN}; or runs of rows, train:2173,test:693."
+    ),
+    pair: str | None = typer.Option(
+        None, metavar="REF", help=f"What ties modalities together: {COLUMN}; or rows; or none."
+    ),
+    camera: str | None = typer.Option(None, metavar="REF", help=f"Cameras: {COLUMN}; or none."),
+    classes: str | None = typer.Option(
+        None, metavar="NAMES", help="Class names in label order: a file with a line each, or a,b,c."
+    ),
+    label_base: int | None = typer.Option(None, min=0, max=1, help="Number of the first class; found if not given."),
+    transpose: bool = typer.Option(False, "--transpose", help="Samples are the columns of the features."),
+    dtype: DType = typer.Option(DType.float32, help="What to store."),
+) -> None:
+    """Import features made elsewhere into a cache.
+
+    Without options, FILE holds features (n, D) and perhaps ids, labels, split, pair, camera and classes, as
+    written by `xfeat cache export`. Options name them where they are called something else. X[0] is the first
+    cell of a MATLAB cell array, s.x a field of a struct. PATH#COLUMN is a column of a .csv by its name, or of a list
+    without header by its number, from 1. A,B is A followed by B.
+
+    Example: xfeat import raw.mat -m image --features I_tr,I_te --split train:2173,test:693
+    --labels train.list#3,test.list#3 --classes names.txt --pair rows
+    """
+    from xfeat.extraction.importing import default_folder, import_features
+    from xfeat.samples.importers import Names, read_arrays
+
+    names = Names(features, labels, ids, split, pair, camera, classes, label_base, transpose)
+    imported = read_arrays(file, names)
+    for note in imported.notes:
+        _say(f"note: {note}")
+    out = out or default_folder(file, modality)
+    manifest = import_features(imported, out, modality, dtype.value, say=typer.echo)
+    _summarise(manifest, imported.columns, imported.features.kinds)
+    typer.echo(f"cache     {out}")
+
+
+def _summarise(manifest: "Manifest", columns: "Columns", kinds: str) -> None:
+    stored = manifest.dtype if kinds == manifest.dtype else f"{manifest.dtype} (from {kinds})"
+    _say(f"{manifest.modality}: {manifest.rows} rows x {manifest.dim} features, {stored}")
+    usual = ("train", "val", "test")
+    counts = sorted(manifest.counts["split"].items(), key=lambda item: usual.index(item[0]) if item[0] in usual else 3)
+    _say("splits    " + ", ".join(f"{name} {count}" for name, count in counts))
+    if manifest.label_kind == "none":
+        _say("classes   none (no labels)")
+    else:
+        _say(f"classes   {len(manifest.classes)} ({manifest.label_kind}-label): {', '.join(manifest.classes)}", lines=3)
+    tied = f", {len(set(columns.pair))} pair keys" if columns.pair is not None else ", unpaired"
+    _say(f"ids       {columns.ids[0]} ... {columns.ids[-1]}{tied}")
+
+
+def _say(text: str, lines: int | None = None) -> None:
+    typer.echo(textwrap.fill(text, WIDTH, subsequent_indent=" " * 10, max_lines=lines, placeholder=" ..."))

@@ -1,0 +1,86 @@
+"""The command line: one file per command, each thin over typed functions; heavy imports happen inside commands."""
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from xfeat import __version__
+from xfeat.cli.add import add
+from xfeat.cli.backbones import backbones
+from xfeat.cli.cache import cache_app
+from xfeat.cli.demo import demo
+from xfeat.cli.eval import evaluate
+from xfeat.cli.extract import extract
+from xfeat.cli.import_ import import_
+from xfeat.cli.methods import methods
+from xfeat.cli.train import train
+from xfeat.errors import XfeatError
+
+app = typer.Typer(
+    name="xfeat",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Feature-cache-first, lightweight training for cross-modal retrieval.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"xfeat {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    pass
+
+
+_Command = Callable[..., None]
+
+
+def _resumable(command: _Command) -> _Command:
+    """Ctrl-C ends a command with one line and the shell's code for it, before typer turns it into "Aborted"."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except KeyboardInterrupt:
+            typer.echo("xfeat: interrupted; what was finished is kept, the same command resumes", err=True)
+            raise typer.Exit(130) from None
+
+    return run
+
+
+for _command in (demo, extract, import_, train, add, evaluate, methods, backbones):
+    app.command({import_: "import", evaluate: "eval"}.get(_command))(_resumable(_command))
+app.add_typer(cache_app, name="cache")
+
+
+def main() -> None:
+    """Run a command. Bad input gets one clear line on standard error and exit code 2; Ctrl-C gets 130."""
+    try:
+        app()
+    except XfeatError as error:
+        _explain(f"xfeat: {error}")
+        sys.exit(2)
+    except BrokenPipeError:
+        # The reader of our output left (`xfeat ... | head`): nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _explain(line: str) -> None:
+    if os.environ.get("XFEAT_DEBUG") == "1":
+        traceback.print_exc()
+    typer.echo(line, err=True)

@@ -1,0 +1,107 @@
+"""Every setting of DRCL, validated, and how the ones left open follow from the data."""
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SMALL: dict[str, Any] = {
+    "hidden": 512,
+    "batch_size": 128,
+    "spl_steps": 150,
+    "spl_lr": 5e-4,
+    "steps": 800,
+    "lr": 1e-3,
+    "lr_schedule": "cosine",
+    "dropout": 0.5,
+}
+# Section "Stage 1" and "Stage 2" of the paper's reference settings (Wikipedia); its learning rates differ by modality.
+PAPER: dict[str, Any] = {
+    "hidden": 4096,
+    "out": 2048,
+    "batch_size": 1024,
+    "spl_epochs": 200,
+    "spl_lr": 5e-4,
+    "epochs": 200,
+    "lr": 1e-4,
+    "lr_schedule": "constant",
+    "q_epochs": 100,
+    "dropout": 0.0,
+}
+SMALL_OUT = 128
+
+
+class DrclSettings(BaseModel):
+    """Settings of DRCL (arXiv 2501.05686). One left at None follows from ``size`` and the modality's own data.
+
+    Raises:
+        pydantic.ValidationError: an unknown setting or a value outside its range.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: Literal["small", "paper"] = Field(
+        "small", description="sized from the data, or the paper's sizes and schedule"
+    )
+    hidden: int | None = Field(None, ge=1, description="H, width of the hidden layers")
+    out: int | None = Field(None, ge=1, description="O, width of the shared space")
+    standardize: bool = Field(True, description="scale inputs by the training rows' mean and deviation")
+    val_fraction: float = Field(0.1, gt=0, lt=1, description="held out from train where there is no val split")
+
+    prior: str = Field("spl", description="spl, orthogonal, candidate:MODALITY, or a prior.safetensors file")
+    score_on: Literal["train", "val"] = Field("train", description="rows that a candidate's quality score is taken on")
+    batch_size: int | None = Field(None, ge=1, description="rows per optimiser step, at most")
+    spl_steps: int | None = Field(None, ge=1, description="optimiser steps of stage 1, rounded up to whole epochs")
+    spl_epochs: int | None = Field(None, ge=1, description="epochs of stage 1; counts before spl_steps")
+    spl_lr: float | None = Field(None, gt=0, description="learning rate of stage 1")
+    steps: int | None = Field(None, ge=1, description="optimiser steps of stage 2, rounded up to whole epochs")
+    epochs: int | None = Field(None, ge=1, description="epochs of stage 2; counts before steps")
+    lr: float | None = Field(None, gt=0, description="learning rate of stage 2")
+    modality_lr: dict[str, float] = Field(
+        {}, description="learning rate of stage 2 by modality: modality_lr.image=6e-6"
+    )
+    lr_schedule: Literal["constant", "cosine"] | None = Field(None, description="course of both rates")
+
+    alpha: float = Field(0.1, ge=0, description="weight of the structure losses (intra + inter)")
+    beta: float = Field(0.1, ge=0, description="weight of the recast regression (mse)")
+    eta: float = Field(1.0, ge=0, description="weight of the classification (GCE)")
+    gamma: float = Field(0.9, ge=0, le=1, description="share of itself a sample keeps in feature augmentation; 1: off")
+    gce: bool = Field(True, description="false: cross entropy, q = 0 throughout")
+    q_epochs: int | None = Field(None, ge=1, description="epochs until q of GCE has grown from 0 to 1; half of them")
+    select: Literal["loss", "last"] = Field(
+        "loss", description="epoch kept of stage 2: lowest validation loss, or last"
+    )
+
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay of the branch")
+    dropout: float | None = Field(None, ge=0, lt=1, description="dropout after each hidden layer")
+    input_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the features")
+
+    def resolved(self, rows: int, classes: int, out: int | None = None) -> "DrclSettings":
+        """Every open setting filled in for one modality, from ``size`` and from that modality's own data alone.
+
+        Args:
+            rows: its training rows.
+            classes: C.
+            out: O of the prior it must meet; None where the prior is still to be learned.
+
+        Returns:
+            Settings in which nothing is None but the step counts, which have become epochs.
+        """
+        preset = dict(PAPER if self.size == "paper" else SMALL)
+        given = {name: value for name, value in self.model_dump().items() if value is not None}
+        # Whichever way a duration is given, it replaces the preset's in both units.
+        for steps, epochs in (("spl_steps", "spl_epochs"), ("steps", "epochs")):
+            if steps in given or epochs in given:
+                preset.pop(steps, None)
+                preset.pop(epochs, None)
+        chosen = {**preset, **given}
+        chosen["out"] = out or chosen.get("out") or max(SMALL_OUT, classes)
+        batches = math.ceil(rows / chosen["batch_size"])
+        for steps, epochs in (("spl_steps", "spl_epochs"), ("steps", "epochs")):
+            wanted = chosen.pop(steps, None)
+            chosen.setdefault(epochs, math.ceil((wanted or 1) / batches))
+        return DrclSettings(**chosen)
+
+    def q_ramp(self, epochs: int) -> int:
+        """Epochs until q reaches 1 in a stage of ``epochs``: as set, or half of the stage (the paper's 100 of 200)."""
+        return self.q_epochs or max(1, epochs // 2)

@@ -1,0 +1,53 @@
+"""The methods on offer."""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from xfeat.errors import InputError
+from xfeat.methods.drcl_settings import DrclSettings
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method that ``xfeat train`` knows.
+
+    Attributes:
+        name: on the command line.
+        about: one line.
+        settings: its settings, with defaults and descriptions.
+    """
+
+    name: str
+    about: str
+    settings: type[BaseModel]
+
+    def describe(self) -> Iterator[tuple[str, str, str]]:
+        """Name, default and description of every setting."""
+        for name, field in self.settings.model_fields.items():
+            default = "by size" if field.default is None else str(field.default)
+            yield name, default.lower() if isinstance(field.default, bool) else default, field.description or ""
+
+
+METHODS = {
+    "drcl": Method(
+        "drcl",
+        "independent branches against a quality-scored prior; no pairs needed (arXiv 2501.05686)",
+        DrclSettings,
+    )
+}
+
+
+def find_method(name: str) -> Method:
+    """A method by name.
+
+    Raises:
+        InputError: there is none; the closest names are given.
+    """
+    if name not in METHODS:
+        close = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there is {', '.join(METHODS)}"
+        raise InputError(f"unknown method {name!r}: {hint}")
+    return METHODS[name]

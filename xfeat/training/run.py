@@ -1,0 +1,203 @@
+"""A run: a directory with everything one training leaves behind, and nothing that must be unpickled."""
+
+import json
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+import yaml
+from filelock import FileLock, Timeout
+
+from xfeat import __version__
+from xfeat.cache import FeatureCache
+from xfeat.cache.files import write_text
+from xfeat.cache.fingerprint import difference
+from xfeat.errors import InputError
+
+
+@dataclass(frozen=True)
+class Source:
+    """The cache a modality was trained on.
+
+    Attributes:
+        cache: its absolute path.
+        fingerprint: its fingerprint's sha256.
+        content: sha256 of its features and columns.
+        dim: D.
+        rows: samples in it.
+    """
+
+    cache: str
+    fingerprint: str
+    content: str
+    dim: int
+    rows: int
+
+
+@dataclass
+class RunConfig:
+    """config.yaml: what was asked for, resolved.
+
+    Attributes:
+        method: for example ``drcl``.
+        seed: of all randomness.
+        settings: the method's settings.
+        classes: class names in the run's order.
+        modalities: source of each modality, in the order they were given.
+        versions: of what decides the numbers.
+    """
+
+    method: str
+    seed: int
+    settings: dict[str, Any]
+    classes: list[str]
+    modalities: dict[str, Source]
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a run's numbers."""
+    return {
+        "xfeat": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),  # a str subclass that YAML does not know
+        "numpy": numpy.__version__,
+    }
+
+
+def source_of(cache: FeatureCache) -> Source:
+    """What a run notes of a cache."""
+    m = cache.manifest
+    return Source(str(cache.path.resolve()), m.fingerprint_sha256, m.content, m.dim, m.rows)
+
+
+class Run:
+    """The directory of one run.
+
+    Args:
+        path: the directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def log_file(self) -> Path:
+        """One JSON row per validated epoch, stage and modality."""
+        return self.path / "log.jsonl"
+
+    @property
+    def prior_file(self) -> Path:
+        """The prior every branch is trained against."""
+        return self.path / "prior.safetensors"
+
+    @property
+    def prior_note(self) -> Path:
+        """Candidates, their quality scores, and which one was chosen."""
+        return self.path / "prior.json"
+
+    def candidate_file(self, modality: str) -> Path:
+        """A modality's candidate prior."""
+        return self.path / "candidates" / f"{modality}.safetensors"
+
+    def branch_file(self, modality: str) -> Path:
+        """A modality's branch."""
+        return self.path / "branches" / f"{modality}.safetensors"
+
+    def checkpoint_file(self, modality: str, stage: str) -> Path:
+        """State of an unfinished stage."""
+        return self.path / "checkpoints" / f"{modality}.{stage}.safetensors"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Own the directory while writing to it.
+
+        Raises:
+            InputError: another process does.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise InputError(f"another process is training in {self.path}: wait for it") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def save_config(self, config: RunConfig) -> None:
+        """Write config.yaml whole."""
+        write_text(self.config_file, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
+
+    def load_config(self) -> RunConfig:
+        """Read config.yaml.
+
+        Raises:
+            InputError: not a run, or a file that cannot be read.
+        """
+        if not self.config_file.is_file():
+            what = "has no config.yaml" if self.path.exists() else "does not exist"
+            raise InputError(f"{self.path} {what}: not a run (make one with `xfeat train`)")
+        try:
+            document = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+            sources = {name: Source(**source) for name, source in document.pop("modalities").items()}
+            return RunConfig(modalities=sources, **document)
+        except (OSError, yaml.YAMLError, TypeError, AttributeError, KeyError) as error:
+            raise InputError(f"{self.config_file} is damaged ({error})".replace("\n", " ")) from None
+
+    def open_cache(self, modality: str, source: Source) -> FeatureCache:
+        """The cache a modality was trained on.
+
+        Raises:
+            InputError: it is gone, or was made anew with another fingerprint.
+        """
+        cache = FeatureCache(source.cache)
+        if cache.manifest.fingerprint_sha256 != source.fingerprint:
+            raise InputError(
+                f"{cache.path} was made anew since {self.path.name} was trained: its fingerprint is "
+                f"{cache.manifest.fingerprint_sha256[:12]}, {modality} was trained on {source.fingerprint[:12]}"
+            )
+        return cache
+
+    def append_log(self, row: dict[str, Any]) -> None:
+        """Add a row to log.jsonl."""
+        with self.log_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    def trim_log(self, modality: str, stage: str, epoch: int) -> None:
+        """Drop rows of a stage after ``epoch``: they are about to be trained again. A torn last line goes too."""
+        if not self.log_file.is_file():
+            return
+        kept = []
+        for line in self.log_file.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if (row.get("modality"), row.get("stage")) != (modality, stage) or row.get("epoch", 0) <= epoch:
+                kept.append(line + "\n")
+        write_text(self.log_file, "".join(kept))
+
+
+def check_resumable(path: Path, stored: RunConfig, wanted: RunConfig) -> None:
+    """A run resumes with the configuration it was started with, and no other.
+
+    Raises:
+        InputError: they differ; the difference is printed.
+    """
+    old, new = asdict(stored), asdict(wanted)
+    for document in (old, new):
+        document.pop("versions")
+    if old != new:
+        raise InputError(f"{path} was started with other settings ({difference(old, new)}): use them, or another --out")
