@@ -1,6 +1,8 @@
 import os
 from pathlib import Path
 
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line does, before torch is imported
+
 import pytest
 from hypothesis import HealthCheck, settings
 

@@ -93,6 +93,17 @@ def test_a_damaged_shard_is_written_again_on_resume(tmp_path: Path) -> None:
     np.testing.assert_array_equal(FeatureCache(tmp_path / "c").load().features, before.features)
 
 
+def test_a_cache_counts_as_unfinished_while_one_of_its_shards_is_replaced(tmp_path: Path) -> None:
+    plan = make_plan()
+    write_cache(tmp_path / "c", plan)
+    with CacheWriter(tmp_path / "c", plan) as writer:
+        writer.write(0, make_features(plan, seed=7)[:16])
+        with pytest.raises(InputError, match="unfinished"):
+            FeatureCache(tmp_path / "c")
+        writer.finish()
+    np.testing.assert_array_equal(FeatureCache(tmp_path / "c").load().features[:16], make_features(plan, seed=7)[:16])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 70000.0])
 def test_a_value_that_cannot_be_stored_names_the_sample_and_leaves_nothing(tmp_path: Path, value: float) -> None:
     plan = make_plan(4, shard_rows=4, dtype="float16")

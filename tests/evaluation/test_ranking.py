@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from xfeat.evaluation.ranking import average_precision
+from xfeat.evaluation.ranking import _float32_keys, average_precision
 from xfeat.evaluation.relevance import same_class, shared_class
 from xfeat.evaluation.ties import Cut, Denominator, chance_average_precision
 
@@ -33,6 +33,19 @@ def by_enumeration(scores: np.ndarray, relevant: np.ndarray, cut: Cut, denominat
     levels = [np.flatnonzero(scores == level) for level in sorted(set(scores.tolist()), reverse=True)]
     orders = product(*(list(permutations(level)) for level in levels))
     return float(np.mean([literal(relevant[np.concatenate(order)], cut, denominator) for order in orders]))
+
+
+@given(
+    scores=st.lists(st.floats(-1.0, 1.0, width=32) | st.sampled_from([0.0, -0.0, 1.0, -1.0]), min_size=1, max_size=30),
+    seed=st.integers(0, 99),
+)
+def test_keys_sort_as_scores_then_relevance(scores: list[float], seed: int) -> None:
+    relevant = np.random.default_rng(seed).integers(2, size=len(scores))
+    keys = _float32_keys(torch.tensor([scores]), torch.tensor([relevant.tolist()]).bool())[0].numpy()
+    order = np.lexsort([relevant, -np.array(scores)])
+    ordered = np.array(scores)[order]
+    assert (keys & 1).tolist() == relevant[order].tolist()
+    assert (np.diff(keys >> 1) == 0).tolist() == (np.diff(ordered) == 0).tolist()
 
 
 def on_circle(angles: torch.Tensor) -> torch.Tensor:
@@ -145,7 +158,7 @@ def test_queries_without_relevant_items_are_nan() -> None:
 def test_excluding_self_equals_leaving_the_item_out(dtype: torch.dtype, memory: int) -> None:
     generator = torch.Generator().manual_seed(1)
     rows, labels = torch.randn(30, 4, generator=generator), torch.randint(3, (30,), generator=generator)
-    rows[3] = -rows[4]  # the lowest possible cosine still ranks before the query itself
+    rows[15:] = -rows[:15]  # cosines that round to a little below -1 still rank before the query itself
     rows[5] = rows[6]
     result = average_precision(
         rows, rows, same_class(labels, labels), CUTS, exclude_self=True, dtype=dtype, memory=memory

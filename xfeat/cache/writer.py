@@ -134,6 +134,10 @@ class CacheWriter:
             raise ValueError(f"shard {shard} takes {(stop - start, self.manifest.dim)}, got {features.shape}")
         stored = _cast(features, columns, status, self.manifest.dtype)
         name = self.shard_path(shard)
+        if self.manifest.complete:
+            # Until `finish`, the manifest's digest would not be that of the shards.
+            self.manifest = replace(self.manifest, complete=False)
+            self.manifest.save(self.path)
         self._checksums[name.name] = write_shard(name, stored, columns, status, self.manifest.fingerprint_sha256)
         self._failed[shard] = sum(word != OK for word in status)
         if shard in self.missing:

@@ -17,7 +17,10 @@ def add(
     run: Path = typer.Option(..., metavar="RUN", help="The run it joins."),
     device: str = DEVICE,
 ) -> None:
-    """Train a new modality's branch against a run's prior; the other branches stay as they are."""
+    """Add a modality to a run; no other branch changes.
+
+    The newcomer's branch is trained against the run's prior.
+    """
     from xfeat.cache import FeatureCache
     from xfeat.training.device import find_device
     from xfeat.training.drcl import add as add_modality

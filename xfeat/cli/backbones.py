@@ -4,7 +4,10 @@ import typer
 
 
 def backbones() -> None:
-    """List the backbones: what they read, how wide their features are, what they need."""
+    """List the frozen encoders on offer.
+
+    What they read, how wide their features are, and what they need.
+    """
     from xfeat.backbones.registry import list_backbones
 
     rows = [("SPEC", "KINDS", "DIM")]

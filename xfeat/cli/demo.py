@@ -17,7 +17,7 @@ def demo(
     method: str = typer.Option("drcl", metavar="drcl|all", help="What to train."),
     seed: int = typer.Option(0, min=0, help="Of the media and the training."),
 ) -> None:
-    """Digits as pictures, words and telephone tones: extract, train, evaluate, then add a modality."""
+    """Run the whole job on media it writes itself."""
     from xfeat.methods.registry import METHODS, find_method
     from xfeat.samples.demo import write_demo
 

@@ -24,7 +24,10 @@ def evaluate(
     as_json: str | None = typer.Option(None, "--json", metavar="FILE|-", help="Write JSON, - for standard output."),
     device: str = DEVICE,
 ) -> None:
-    """Mean average precision of every ordered pair of modalities, and chance beside it."""
+    """Measure retrieval quality, chance beside it.
+
+    Mean average precision of every ordered pair of modalities, on rows that training never read.
+    """
     from xfeat.cache import FeatureCache
     from xfeat.evaluation.protocols import evaluate as measure
     from xfeat.training.device import find_device

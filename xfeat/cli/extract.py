@@ -33,7 +33,10 @@ def extract(
     retry_failed: bool = typer.Option(False, "--retry-failed", help="Try samples that failed before again."),
     on_error: str = typer.Option("row", metavar="row|fail", help="Keep failed samples as rows, or stop at the first."),
 ) -> None:
-    """Encode the samples of one modality with a frozen backbone; run again to resume."""
+    """Encode samples with a frozen backbone into a cache.
+
+    Run the same command again to resume. A sample that cannot be read is kept as a row with the reason.
+    """
     from xfeat.backbones.registry import backbone_kinds, open_backbone
     from xfeat.extraction.pipeline import ExtractionInterrupted, extract
     from xfeat.samples.manifest import read_manifest

@@ -69,6 +69,7 @@ app.add_typer(cache_app, name="cache")
 
 def main() -> None:
     """Run a command. Bad input gets one clear line on standard error and exit code 2; Ctrl-C gets 130."""
+    _share_cores()
     try:
         app()
     except XfeatError as error:
@@ -78,6 +79,13 @@ def main() -> None:
         # The reader of our output left (`xfeat ... | head`): nothing to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _share_cores() -> None:
+    # OpenMP's idle threads spin for milliseconds by default. Steps of small networks are shorter than that, so on a
+    # machine that is busy with anything else they would train many times slower. Numbers do not change.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _explain(line: str) -> None:

@@ -24,7 +24,10 @@ def train(
     device: str = DEVICE,
     resume: bool = typer.Option(False, "--resume", help="Continue a run that was interrupted."),
 ) -> None:
-    """Train a method on cached features. Each modality's branch is trained on its own."""
+    """Train a method on cached features.
+
+    Each modality's branch is trained on its own; the caches need not be paired.
+    """
     from xfeat.methods.registry import find_method
     from xfeat.methods.settings import read_settings
 

@@ -114,7 +114,7 @@ def _from_keys(keys: Tensor, cuts: Sequence[Cut], denominator: Denominator) -> t
     hit = torch.arange(1, len(flat) + 1, device=keys.device).sub_(torch.repeat_interleave(offsets[:-1], relevant))
     precision = hit / (place + 1).double()
 
-    groups, alone = _tie_groups(keys, flat, place, hit)
+    groups, alone = _tie_groups(keys, flat, hit)
     values = torch.empty(rows, len(cuts), dtype=torch.float64, device=keys.device)
     for column, cut in enumerate(cuts):
         counted = alone if cut is None else alone & (place < cut)
@@ -123,13 +123,14 @@ def _from_keys(keys: Tensor, cuts: Sequence[Cut], denominator: Denominator) -> t
     return values, relevant
 
 
-def _tie_groups(keys: Tensor, flat: Tensor, place: Tensor, hit: Tensor) -> tuple[TieGroups, Tensor]:
+def _tie_groups(keys: Tensor, flat: Tensor, hit: Tensor) -> tuple[TieGroups, Tensor]:
     """The tie groups of mixed relevance, and which relevant items (bool, as ``flat``) are outside of them."""
     width = keys.shape[1]
     line = keys.view(-1)
     own, left = line.index_select(0, flat), line.index_select(0, (flat - 1).clamp_(min=0))
     # The first relevant item of a mixed group comes right after an irrelevant one of the same score.
-    leader = ((own.bitwise_xor_(left) == 1) & (place > 0)).nonzero().view(-1)
+    # (The end of the row above may look like one: that gives a group of relevant items alone, for which all holds.)
+    leader = (own.bitwise_xor_(left) == 1).nonzero().view(-1)
     first, query = flat[leader], flat[leader] // width
     score = line[first] & ~1
     start = _bisect(line, query * width, first, score)

@@ -1,17 +1,16 @@
 """Every setting of DRCL, validated, and how the ones left open follow from the data."""
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 SMALL: dict[str, Any] = {
     "hidden": 512,
-    "batch_size": 128,
     "spl_steps": 150,
     "spl_lr": 5e-4,
-    "steps": 800,
-    "lr": 1e-3,
+    "steps": 400,
+    "lr": 2e-3,
     "lr_schedule": "cosine",
     "dropout": 0.5,
 }
@@ -29,6 +28,8 @@ PAPER: dict[str, Any] = {
     "dropout": 0.0,
 }
 SMALL_OUT = 128
+SMALL_BATCHES = (128, 1024)  # least and most rows per step
+MIN_EPOCHS = 10  # of a stage whose length is given in steps: q grows, and validation looks, by the epoch
 
 
 class DrclSettings(BaseModel):
@@ -38,7 +39,7 @@ class DrclSettings(BaseModel):
         pydantic.ValidationError: an unknown setting or a value outside its range.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     size: Literal["small", "paper"] = Field(
         "small", description="sized from the data, or the paper's sizes and schedule"
@@ -57,7 +58,7 @@ class DrclSettings(BaseModel):
     steps: int | None = Field(None, ge=1, description="optimiser steps of stage 2, rounded up to whole epochs")
     epochs: int | None = Field(None, ge=1, description="epochs of stage 2; counts before steps")
     lr: float | None = Field(None, gt=0, description="learning rate of stage 2")
-    modality_lr: dict[str, float] = Field(
+    modality_lr: dict[str, Annotated[float, Field(gt=0)]] = Field(
         {}, description="learning rate of stage 2 by modality: modality_lr.image=6e-6"
     )
     lr_schedule: Literal["constant", "cosine"] | None = Field(None, description="course of both rates")
@@ -85,7 +86,7 @@ class DrclSettings(BaseModel):
             out: O of the prior it must meet; None where the prior is still to be learned.
 
         Returns:
-            Settings in which nothing is None but the step counts, which have become epochs.
+            Settings in which nothing is None but the step counts, which have become epochs, and perhaps ``q_epochs``.
         """
         preset = dict(PAPER if self.size == "paper" else SMALL)
         given = {name: value for name, value in self.model_dump().items() if value is not None}
@@ -96,12 +97,21 @@ class DrclSettings(BaseModel):
                 preset.pop(epochs, None)
         chosen = {**preset, **given}
         chosen["out"] = out or chosen.get("out") or max(SMALL_OUT, classes)
+        chosen.setdefault("batch_size", _small_batch(rows))
         batches = math.ceil(rows / chosen["batch_size"])
         for steps, epochs in (("spl_steps", "spl_epochs"), ("steps", "epochs")):
-            wanted = chosen.pop(steps, None)
-            chosen.setdefault(epochs, math.ceil((wanted or 1) / batches))
+            wanted = chosen.pop(steps, None) or 1
+            # Steps that were asked for are kept to; only the preset's grow with the data.
+            least = 1 if steps in given else MIN_EPOCHS
+            chosen.setdefault(epochs, max(least, math.ceil(wanted / batches)))
         return DrclSettings(**chosen)
 
     def q_ramp(self, epochs: int) -> int:
         """Epochs until q reaches 1 in a stage of ``epochs``: as set, or half of the stage (the paper's 100 of 200)."""
         return self.q_epochs or max(1, epochs // 2)
+
+
+def _small_batch(rows: int) -> int:
+    """Largest power of two that gives an epoch 32 steps, within bounds."""
+    least, most = SMALL_BATCHES
+    return min(most, max(least, 1 << max(0, (rows // 32).bit_length() - 1)))

@@ -45,7 +45,7 @@ def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
         InputError: an unknown setting, with the closest known names, or a value out of its range.
     """
     try:
-        return model(**values)
+        return model(**{str(name): value for name, value in values.items()})  # YAML keys may be numbers
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

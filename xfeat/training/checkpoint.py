@@ -78,7 +78,7 @@ def load_checkpoint(path: Path, stage: Stage, device: torch.device, identity: st
         set_random_state(device, _part(tensors, "random/"))
         kept = {name: tensor.to(device) for name, tensor in _part(tensors, "best/").items()}
         return int(state["epoch"]), Best(int(state["best_epoch"]), float(state["best_score"]), kept)
-    except (KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         why = str(error).splitlines()[0]
         raise InputError(f"checkpoint {path} does not fit ({why}): delete it to start this stage again") from None
 

@@ -56,21 +56,23 @@ class _Trainer:
         """Note of the modality's SPL candidate; W lies in its file."""
         modality = cache.manifest.modality
         path = self.run.candidate_file(modality)
-        if not is_done(path):
+        if not self._is_done(path, cache):
             data, _ = self._data(cache)
             settings = self.settings.resolved(len(data.train), data.classes)
             best = self._fit(lambda: SplStage(data, settings), cache, "spl", settings.spl_epochs)
             sha = save_prior(path, best.tensors["W"], self.config.classes)
             note = {"modality": modality, "score": best.score, "score_on": settings.score_on, "epoch": best.epoch}
-            save_note(path.with_suffix(".json"), {**note, "settings": settings.model_dump(), "sha256": sha})
-            self._forget(modality, "spl")
+            note |= {"content": cache.manifest.content, "settings": settings.model_dump(), "sha256": sha}
+            save_note(path.with_suffix(".json"), note)
+        self._forget(modality, "spl")
         return load_note(path.with_suffix(".json"))
 
     def branch(self, cache: FeatureCache, prior: Prior) -> tuple[dict[str, Any], bool]:
         """Note of the modality's branch, and whether it was trained now."""
         modality = cache.manifest.modality
         path = self.run.branch_file(modality)
-        if is_done(path):
+        if self._is_done(path, cache):
+            self._forget(modality, "rsc")
             return load_note(path.with_suffix(".json")), False
         data, scale = self._data(cache)
         settings = self.settings.resolved(len(data.train), data.classes, out=prior.weight.shape[0])
@@ -78,6 +80,7 @@ class _Trainer:
         note = {
             "method": METHOD,
             "modality": modality,
+            "content": cache.manifest.content,
             "in_dim": data.dim,
             "hidden": settings.hidden,
             "out_dim": settings.out,
@@ -92,6 +95,10 @@ class _Trainer:
         note = save_branch(path, best.tensors, scale, note)
         self._forget(modality, "rsc")
         return note, True
+
+    def _is_done(self, path: Path, cache: FeatureCache) -> bool:
+        # An `add` that was killed may be followed by one of the same modality from another cache.
+        return is_done(path) and load_note(path.with_suffix(".json")).get("content") == cache.manifest.content
 
     def _data(self, cache: FeatureCache) -> tuple[BranchData, InputScale]:
         return load_branch_data(
@@ -165,14 +172,14 @@ def train(
     device = device or torch.device("cpu")
     config = _config(caches, settings, seed)
     run = Run(out)
-    if run.config_file.exists():
+    if run.config_file.exists() and run.begun:
         if not resume:
             raise InputError(f"{out} holds a run already: continue it with --resume, or choose another --out")
         check_resumable(out, run.load_config(), config)
-    elif out.is_dir() and any(entry.name != ".lock" for entry in out.iterdir()):
+    elif run.begun:
         raise InputError(f"{out} holds other files: choose a new or empty folder")
     with run.locked():
-        if not run.config_file.exists():
+        if not run.begun:
             run.save_config(config)
         trainer = _Trainer(run, config, settings, device, checkpoint_seconds)
         prior, note = _make_prior(trainer, caches)
@@ -251,6 +258,10 @@ def _make_prior(trainer: _Trainer, caches: Sequence[FeatureCache]) -> tuple[Prio
         return load_prior(run.prior_file), load_note(run.prior_note)
     wanted = settings.prior
     candidates: dict[str, Any] = {}
+    out = settings.resolved(1, len(classes)).out or 1
+    made = wanted in ("spl", "orthogonal") or wanted.startswith(CANDIDATE)
+    if made and out < len(classes):
+        raise InputError(f"out is {out}, but {len(classes)} classes need at least as many dimensions: set out higher")
     if wanted == "spl" or wanted.startswith(CANDIDATE):
         names = [cache.manifest.modality for cache in caches]
         if wanted != "spl" and wanted.removeprefix(CANDIDATE) not in names:
@@ -261,7 +272,6 @@ def _make_prior(trainer: _Trainer, caches: Sequence[FeatureCache]) -> tuple[Prio
         weight = load_prior(run.candidate_file(chosen)).weight
     elif wanted == "orthogonal":
         chosen = "orthogonal"
-        out = settings.resolved(1, len(classes)).out or 1
         with random_stream(torch.device("cpu"), trainer.config.seed, "prior", "orthogonal"):
             weight = orthogonal_columns(out, len(classes))
     else:

@@ -88,7 +88,8 @@ def _train_epoch(stage: Stage, epoch: int, base: list[float], device: torch.devi
     stage.module.train()
     # Equal batches: the last one is trained like the others, and is never so small that its statistics are noise.
     batches = torch.randperm(stage.rows, device=device).tensor_split(-(-stage.rows // stage.batch_size))
-    sums: dict[str, Tensor] = {}
+    names: list[str] = []
+    sums = torch.zeros((), device=device)
     for number, batch in enumerate(batches):
         factor = learning_rate_factor(stage.lr_schedule, (epoch + number / len(batches)) / stage.epochs)
         for group, lr in zip(stage.optimizer.param_groups, base, strict=True):
@@ -98,9 +99,9 @@ def _train_epoch(stage: Stage, epoch: int, base: list[float], device: torch.devi
         parts["loss"].backward()
         stage.optimizer.step()
         # Kept on the device: reading a value here would make the host wait at every step.
-        for name, value in parts.items():
-            sums[name] = sums.get(name, 0) + value.detach() / len(batches)
-    return sums
+        names, values = list(parts), torch.stack(list(parts.values())).detach()
+        sums = sums + values
+    return dict(zip(names, sums / len(batches), strict=True))
 
 
 def _validate(stage: Stage, epoch: int, sums: dict[str, Tensor], best: Best, place: Place) -> Best:

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from xfeat import __version__
 from xfeat.cache import FeatureCache
-from xfeat.cache.files import write_text
+from xfeat.cache.files import TMP, write_text
 from xfeat.cache.fingerprint import difference
 from xfeat.errors import InputError
 
@@ -118,13 +118,22 @@ class Run:
         """State of an unfinished stage."""
         return self.path / "checkpoints" / f"{modality}.{stage}.safetensors"
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything was trained here; a folder with a configuration alone is free for another."""
+        ours = (".lock", self.config_file.name)
+        entries = self.path.iterdir() if self.path.is_dir() else ()
+        return any(entry.name not in ours and entry.suffix != TMP for entry in entries)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Own the directory while writing to it.
 
         Raises:
-            InputError: another process does.
+            InputError: another process does, or the path is a file.
         """
+        if self.path.is_file():
+            raise InputError(f"{self.path} is a file: a run is a folder")
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
@@ -153,7 +162,7 @@ class Run:
             document = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
             sources = {name: Source(**source) for name, source in document.pop("modalities").items()}
             return RunConfig(modalities=sources, **document)
-        except (OSError, yaml.YAMLError, TypeError, AttributeError, KeyError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, AttributeError, KeyError) as error:
             raise InputError(f"{self.config_file} is damaged ({error})".replace("\n", " ")) from None
 
     def open_cache(self, modality: str, source: Source) -> FeatureCache:
@@ -180,7 +189,7 @@ class Run:
         if not self.log_file.is_file():
             return
         kept = []
-        for line in self.log_file.read_text(encoding="utf-8").splitlines():
+        for line in self.log_file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
             except ValueError:
