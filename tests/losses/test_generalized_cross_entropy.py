@@ -37,7 +37,7 @@ def test_equals_the_literal_formula(seed: int, batch: int, classes: int, q: floa
 
 @given(seed=st.integers(0, 10**6), scale=st.floats(0.1, 50.0), q=st.floats(0.0, 1.0))
 def test_targets_count_in_proportion(seed: int, scale: float, q: float) -> None:
-    logits, targets = draw(seed, 5, 4)
+    logits, targets = (tensor.double() for tensor in draw(seed, 5, 4))
     torch.testing.assert_close(
         generalized_cross_entropy(logits, targets * scale, q), generalized_cross_entropy(logits, targets, q)
     )

@@ -1,19 +1,26 @@
 """Makes small labelled caches of blobs, one per modality, that share classes and no samples."""
 
+import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.cache.building import write_cache
 from xfeat.cache import Columns, FeatureCache, Plan
+from xfeat.errors import InputError
 from xfeat.methods.drcl_settings import DrclSettings
+from xfeat.training.drcl import train
 
 CLASSES = ("ant", "bee", "cow")
 WIDTHS = {"image": 12, "text": 7, "audio": 5}
 TINY = DrclSettings(hidden=16, out=12, batch_size=16, spl_epochs=4, spl_lr=0.01, epochs=6, lr=0.01)
+MODALITIES = ("image", "text", "audio")
+LONGER = TINY.model_copy(update={"spl_epochs": 25, "epochs": 35})
 
 
 @dataclass(frozen=True)
@@ -71,3 +78,23 @@ def write_blobs(folder: Path, *modalities: str) -> list[FeatureCache]:
 def files(folder: Path, pattern: str = "*") -> dict[str, bytes]:
     """Contents of the files under a folder, by relative path."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob(pattern)) if p.is_file()}
+
+
+def settings(**changes: Any) -> DrclSettings:
+    return DrclSettings(**{**TINY.model_dump(), **changes})
+
+
+def against(run: Path) -> DrclSettings:
+    return settings(prior=str(run / "prior.safetensors"))
+
+
+def log_rows(run: Path) -> list[tuple[str, str, int]]:
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [(row["modality"], row["stage"], row["epoch"]) for row in rows]
+
+
+def train_error(caches: Sequence[FeatureCache], out: Path, settings: DrclSettings = TINY, **options: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        train(caches, out, settings, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

@@ -2,6 +2,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,9 +23,9 @@ def step(stage: ToyStage) -> torch.Tensor:
     return loss.detach()
 
 
-def saved(path: Path, identity: str = "this run") -> tuple[ToyStage, Best]:
+def saved(path: Path, identity: str = "this run", **options: Any) -> tuple[ToyStage, Best]:
     torch.manual_seed(0)
-    stage = ToyStage()
+    stage = ToyStage(**options)
     for _ in range(3):
         step(stage)
     best = Best(2, -0.125, {"W": torch.arange(6.0).reshape(2, 3)})
@@ -32,13 +33,14 @@ def saved(path: Path, identity: str = "this run") -> tuple[ToyStage, Best]:
     return stage, best
 
 
-def test_a_stage_comes_back_with_its_optimizer_and_its_randomness(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_columns", [False, True])
+def test_a_stage_comes_back_with_its_optimizer_and_its_randomness(tmp_path: Path, by_columns: bool) -> None:
     path = tmp_path / "deep" / "toy.safetensors"
-    stage, best = saved(path)
+    stage, best = saved(path, by_columns=by_columns)
     ahead = [step(stage) for _ in range(4)]  # dropout and batches depend on the random state, steps on AdamW's
 
     torch.manual_seed(99)
-    other = ToyStage()
+    other = ToyStage(by_columns=by_columns)
     epoch, found = load_checkpoint(path, other, CPU, "this run")
     assert (epoch, found.epoch, found.score) == (3, best.epoch, best.score)
     assert found.tensors.keys() == {"W"}

@@ -158,7 +158,7 @@ def test_multi_hot_of_indices_leaves_rows_without_a_class_empty() -> None:
 
 def test_columns_of_other_classes_name_both_differences() -> None:
     assert class_columns(["a", "b", "c"], ["c", "a", "b"], "x") == [2, 0, 1]
-    with pytest.raises(InputError, match=r"^x: classes differ from the run's \(only here: 'b'; missing here: 'c'\)$"):
+    with pytest.raises(InputError, match=r"^x: classes differ .*only here: 'b'; missing here: 'c'"):
         class_columns(["a", "b"], ["a", "c"], "x")
     with pytest.raises(InputError, match=r"only here: none; missing here: 'b'"):
         class_columns(["a"], ["a", "b"], "x")
@@ -193,8 +193,8 @@ def other_classes(samples: Blobs) -> Blobs:
     [
         (no_labels, ["has no labels", "bad"]),
         (no_training_rows, ["no rows in split 'train'", "splits there: test", "bad"]),
-        (a_row_without_label, ["sample 'image/004' in split 'train' has no label", "2 such samples", "bad"]),
-        (a_row_without_any_class, ["sample 'image/004' in split 'train' has no label", "1 such samples", "bad"]),
+        (a_row_without_label, ["sample 'image/004' in split 'train' has no label", "(2 without one)", "bad"]),
+        (a_row_without_any_class, ["sample 'image/004' in split 'train' has no label", "(1 without one)", "bad"]),
         (other_classes, ["only here: 'dog'", "missing here: 'cow'", "bad"]),
     ],
 )

@@ -8,10 +8,10 @@ from torch import Tensor, nn, optim
 
 
 class ToyStage:
-    """Regression with dropout and AdamW that records its batches and learning rates.
+    """Regression with dropout and fused AdamW that records its batches and learning rates.
 
-    With ``scores`` an epoch's score is given; otherwise it is the negative error. From epoch ``broken`` on, the loss
-    is not a number.
+    With ``by_columns`` a parameter's memory is ordered by columns. With ``scores`` an epoch's score is given; otherwise
+    it is the negative error. From epoch ``broken`` on, the loss is not a number.
     """
 
     lr_schedule: Literal["constant", "cosine"]
@@ -27,14 +27,18 @@ class ToyStage:
         scores: Sequence[float] | None = None,
         broken: int | None = None,
         width: int = 3,
+        by_columns: bool = False,
     ) -> None:
         data = torch.Generator().manual_seed(0)
         self.features = torch.randn(rows, 4, generator=data)
         self.targets = self.features.sum(1, keepdim=True)
         self.module = nn.Sequential(nn.Linear(4, width), nn.Dropout(0.5), nn.Linear(width, 1))
+        if by_columns:
+            self.module[0].weight = nn.Parameter(self.module[0].weight.detach().T.contiguous().T)
         self.optimizer = optim.AdamW(
             [{"params": [*self.module[0].parameters()]}, {"params": [*self.module[2].parameters()], "lr": 0.02}],
             lr=0.05,
+            fused=True,
         )
         self.rows, self.batch_size, self.epochs = rows, batch_size, epochs
         self.validate_every, self.lr_schedule = validate_every, lr_schedule

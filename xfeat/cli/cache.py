@@ -66,7 +66,10 @@ def export(
     cache: Path = typer.Argument(..., metavar="CACHE", help="Folder of a cache."),
     out: Path = typer.Option(..., metavar="FILE.npz", help="Where to write."),
 ) -> None:
-    """Write the arrays that `xfeat import` reads: features, ids, labels, classes, split, pair."""
+    """Write a cache as a .npz.
+
+    It holds the arrays that `xfeat import` reads: features, ids, labels, classes, split, pair, camera.
+    """
     from xfeat.cache import FeatureCache
     from xfeat.cache.export import export_npz
 

@@ -92,4 +92,5 @@ def _run(line: str) -> None:
     from xfeat.cli.main import app
 
     typer.echo(f"\n$ xfeat {line}")
-    app(shlex.split(line), standalone_mode=False)
+    if code := app(shlex.split(line), standalone_mode=False):
+        raise typer.Exit(code)  # interrupted: the commands after it must not run

@@ -41,7 +41,8 @@ def evaluate(
     for name, count in found.unlabelled.items():
         if count:
             typer.echo(f"note: {counted(count, 'row')} of {name} without a label left out", err=True)
-    document = {**result.to_json(), "split": split}
+    document = result.to_json()
+    document["protocol"]["split"] = split
     if as_json == "-":
         typer.echo(json.dumps(document, indent=1))
         return
@@ -84,10 +85,12 @@ def write_json(path: Path, document: object) -> None:
     """Write a JSON file whole.
 
     Raises:
-        InputError: its folder does not exist.
+        InputError: its folder does not exist, or it is one.
     """
     from xfeat.cache.files import write_text
 
     if not path.parent.is_dir():
         raise InputError(f"--json {path}: the folder {path.parent} does not exist")
+    if path.is_dir():
+        raise InputError(f"--json {path} is a folder: name a file in it")
     write_text(path, json.dumps(document, indent=1) + "\n")

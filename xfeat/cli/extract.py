@@ -63,7 +63,7 @@ def extract(
             text_files=text_files,
         )
     except ExtractionInterrupted as interrupt:
-        typer.echo(f"\nxfeat: {interrupt}", err=True)
+        typer.echo(f"xfeat: {interrupt}", err=True)
         raise typer.Exit(130) from None
     typer.echo(summary(report, modality, encoder.name))
     if not report.ok:

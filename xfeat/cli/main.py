@@ -64,6 +64,8 @@ def _resumable(command: _Command) -> _Command:
 
 for _command in (demo, extract, import_, train, add, evaluate, methods, backbones):
     app.command({import_: "import", evaluate: "eval"}.get(_command))(_resumable(_command))
+for _known in cache_app.registered_commands:
+    _known.callback = _resumable(_known.callback) if _known.callback else None
 app.add_typer(cache_app, name="cache")
 
 

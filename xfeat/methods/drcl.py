@@ -17,7 +17,7 @@ from xfeat.methods.base import BranchData, Rows
 from xfeat.methods.drcl_settings import DrclSettings
 
 BETAS = (0.5, 0.999)  # of Adam, in both stages
-VALIDATIONS = 50  # looks at the validation rows per stage, at most: each costs a forward pass
+VALIDATIONS = 50  # looks at the rows that choose the epoch, at most, at size=small; the paper looks after every epoch
 SELECTION_Q = 0.5  # of the validation loss: midway between cross entropy and mean absolute error
 EMBED_ROWS = 8192  # rows per forward pass without gradients, so that memory stays bounded
 
@@ -40,7 +40,7 @@ def orthogonal_columns(rows: int, columns: int) -> Tensor:
     q, r = torch.linalg.qr(torch.randn(rows, columns, dtype=torch.float64))
     # QR's signs are not random; this makes the columns uniform over all orthonormal frames.
     frame: Tensor = q * r.diagonal().sign()
-    return frame.float()
+    return frame.float().contiguous()
 
 
 def schedule_q(settings: DrclSettings, epoch: int, epochs: int) -> float:
@@ -88,6 +88,10 @@ def _adam(groups: list[dict[str, Any]], lr: float) -> optim.Optimizer:
     return optim.AdamW(groups, lr=lr, betas=BETAS, weight_decay=0.0, fused=True)
 
 
+def _validate_every(settings: DrclSettings, epochs: int) -> int:
+    return 1 if settings.size == "paper" else max(1, epochs // VALIDATIONS)
+
+
 class SplModule(nn.Module):
     """A branch and the candidate prior that is learned with it.
 
@@ -126,7 +130,7 @@ class SplStage:
         self.rows = len(data.train)
         self.batch_size = settings.batch_size or self.rows
         self.epochs = settings.spl_epochs or 1
-        self.validate_every = max(1, self.epochs // VALIDATIONS)
+        self.validate_every = _validate_every(settings, self.epochs)
         self.lr_schedule = settings.lr_schedule or "constant"
 
     def loss(self, batch: Tensor, epoch: int) -> dict[str, Tensor]:
@@ -167,7 +171,7 @@ class RscStage:
         self.rows = len(data.train)
         self.batch_size = settings.batch_size or self.rows
         self.epochs = settings.epochs or 1
-        self.validate_every = max(1, self.epochs // VALIDATIONS)
+        self.validate_every = _validate_every(settings, self.epochs)
         self.lr_schedule = settings.lr_schedule or "constant"
 
     def loss(self, batch: Tensor, epoch: int) -> dict[str, Tensor]:

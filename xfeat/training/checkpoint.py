@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from xfeat.cache.files import whole_file
@@ -70,15 +70,16 @@ def load_checkpoint(path: Path, stage: Stage, device: torch.device, identity: st
             raise ValueError("data or settings changed since")
         stage.module.load_state_dict(_part(tensors, "module/"))
         optimizer = stage.optimizer.state_dict()
+        parameters = [parameter for group in stage.optimizer.param_groups for parameter in group["params"]]
         slots: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _part(tensors, "optimizer/").items():
             number, slot = name.split("/")
-            slots.setdefault(int(number), {})[slot] = tensor
+            slots.setdefault(int(number), {})[slot] = _laid_out_as(parameters[int(number)], tensor)
         stage.optimizer.load_state_dict({"state": slots, "param_groups": optimizer["param_groups"]})
         set_random_state(device, _part(tensors, "random/"))
         kept = {name: tensor.to(device) for name, tensor in _part(tensors, "best/").items()}
         return int(state["epoch"]), Best(int(state["best_epoch"]), float(state["best_score"]), kept)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
         why = str(error).splitlines()[0]
         raise InputError(f"checkpoint {path} does not fit ({why}): delete it to start this stage again") from None
 
@@ -96,7 +97,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], meta: dict[str, str
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(tensors.items())}
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as tmp:
-        save_file(plain, tmp, meta)
+        # Not `save_file`: it writes to a temporary name of its own, which a kill leaves behind.
+        tmp.write_bytes(save(plain, meta))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -112,6 +114,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path} is not a whole safetensors file ({error})") from None
+
+
+def _laid_out_as(parameter: Tensor, state: Tensor) -> Tensor:
+    # A fused optimizer walks memory and takes it for granted that a parameter and its state have the same strides.
+    return torch.empty_like(parameter, dtype=state.dtype).copy_(state) if state.ndim else state
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:

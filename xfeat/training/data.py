@@ -68,13 +68,7 @@ def load_branch_data(
         InputError: no labels, no training rows, a row without a label, or classes that differ from the run's.
     """
     modality = cache.manifest.modality
-    block = cache.load(("train", "val"))
-    targets = _targets(cache, block, classes)
-    split = np.array(block.split)
-    train, val = split == "train", split == "val"
-    if not train.any():
-        there = ", ".join(cache.manifest.counts.get("split", {})) or "none"
-        raise InputError(f"{cache.path}: no rows in split 'train' (splits there: {there})")
+    block, targets, train, val = _labelled_rows(cache, classes)
     if not val.any():
         val = _hold_out(targets, val_fraction, stream_seed(seed, modality, "held-out"))
         train = ~val
@@ -86,6 +80,15 @@ def load_branch_data(
     return BranchData(modality, rows(train), rows(val)), scale
 
 
+def check_rows(cache: FeatureCache, classes: Sequence[str]) -> None:
+    """Everything ``load_branch_data`` would refuse, before anything is trained.
+
+    Raises:
+        InputError: as ``load_branch_data``.
+    """
+    _labelled_rows(cache, classes)
+
+
 def class_columns(have: Sequence[str], want: Sequence[str], where: str) -> list[int]:
     """Where each wanted class stands among those a cache has: classes are matched by name, not by position.
 
@@ -95,7 +98,10 @@ def class_columns(have: Sequence[str], want: Sequence[str], where: str) -> list[
     if set(have) != set(want):
         extra = ", ".join(repr(name) for name in have if name not in set(want)) or "none"
         missing = ", ".join(repr(name) for name in want if name not in set(have)) or "none"
-        raise InputError(f"{where}: classes differ from the run's (only here: {extra}; missing here: {missing})")
+        raise InputError(
+            f"{where}: classes differ from those it must meet (only here: {extra}; missing here: {missing}): "
+            "class names must be the same everywhere"
+        )
     positions = {name: number for number, name in enumerate(have)}
     return [positions[name] for name in want]
 
@@ -111,6 +117,20 @@ def multi_hot(labels: NDArray[Any], columns: Sequence[int]) -> NDArray[np.float3
     return hot[:, list(columns)]
 
 
+def _labelled_rows(
+    cache: FeatureCache, classes: Sequence[str]
+) -> tuple[Block, NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Rows of train and val, their targets, and which are which."""
+    block = cache.load(("train", "val"))
+    targets = _targets(cache, block, classes)
+    split = np.array(block.split)
+    train, val = split == "train", split == "val"
+    if not train.any():
+        there = ", ".join(cache.manifest.counts.get("split", {})) or "none"
+        raise InputError(f"{cache.path}: no rows in split 'train' (splits there: {there})")
+    return block, targets, train, val
+
+
 def _targets(cache: FeatureCache, block: Block, classes: Sequence[str]) -> NDArray[np.float32]:
     if block.labels is None:
         raise InputError(f"{cache.path} has no labels: training needs them (a `label` column in the manifest)")
@@ -120,7 +140,7 @@ def _targets(cache: FeatureCache, block: Block, classes: Sequence[str]) -> NDArr
         row = int(bare[0])
         raise InputError(
             f"{cache.path}: sample {block.ids[row]!r} in split {block.split[row]!r} has no label "
-            f"({bare.size} such samples): label it, or give it another split"
+            f"({bare.size} without one): label it, or give it another split"
         )
     # A sample of several classes weighs as much as one of a single class, in every loss.
     scaled: NDArray[np.float32] = targets / targets.sum(axis=1, keepdims=True)

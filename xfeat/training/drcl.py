@@ -17,7 +17,7 @@ from xfeat.methods.settings import validated
 from xfeat.progress import progress
 from xfeat.samples.labels import class_order
 from xfeat.training.checkpoint import Best
-from xfeat.training.data import InputScale, class_columns, load_branch_data
+from xfeat.training.data import InputScale, check_rows, class_columns, load_branch_data
 from xfeat.training.loop import CHECKPOINT_SECONDS, Place, fit
 from xfeat.training.run import Run, RunConfig, check_resumable, source_of, versions
 from xfeat.training.seeds import random_stream
@@ -222,6 +222,8 @@ def add(
     class_columns(cache.manifest.classes, config.classes, str(cache.path))
     settings = validated(DrclSettings, config.settings)
     prior, note = load_prior(run.prior_file), load_note(run.prior_note)
+    if note.get("sha256") != prior.sha256:
+        raise InputError(f"{run.prior_file} is not the prior that the other branches were trained against: put it back")
     with run.locked():
         trainer = _Trainer(run, config, settings, device or torch.device("cpu"), checkpoint_seconds)
         if note["candidates"]:
@@ -249,6 +251,8 @@ def _config(caches: Sequence[FeatureCache], settings: DrclSettings, seed: int) -
         if not cache.manifest.classes:
             raise InputError(f"{cache.path} has no labels: DRCL needs them")
         class_columns(cache.manifest.classes, classes, str(cache.path))
+        # Every cache is looked at before the first is trained.
+        check_rows(cache, classes)
     return RunConfig(METHOD, seed, settings.model_dump(), classes, sources, versions())
 
 

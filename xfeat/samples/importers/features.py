@@ -80,7 +80,10 @@ class Features:
                 row, column = start + int(bad[0, 0]), int(bad[0, 1])
                 value = self._value(row, column)
                 why = f", too large for {dtype}" if np.isfinite(value) else ""
-                raise InputError(f"features of row {row} (id {ids[row]!r}) hold {value}{why} in column {column}")
+                raise InputError(
+                    f"features of row {row} (id {ids[row]!r}) hold {value}{why} in column {column}: "
+                    "mend or drop the row"
+                )
             total.update(rows.astype("<f4", copy=False).data)
         return total.hexdigest()
 

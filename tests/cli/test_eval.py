@@ -1,0 +1,108 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.asking import QUICK, refused
+from tests.cli.conftest import Xfeat
+from tests.training.building import blobs, multi_label_blobs
+
+
+def test_the_table_and_the_json_say_the_same(xfeat: Xfeat, trained: Path, tmp_path: Path) -> None:
+    code, out, err = xfeat("eval", trained, "--json", tmp_path / "e.json")
+    assert (code, err) == (0, "")
+    document = json.loads((tmp_path / "e.json").read_text())
+    assert set(document) == {"protocol", "seconds", "pairs", "mean"}
+    assert document["protocol"]["split"] == "test"
+    assert document["protocol"]["name"] == "category"
+    assert set(document["pairs"]) == {"image->text", "text->image"}
+    for name, pair in document["pairs"].items():
+        assert {"mAP@all", "mAP@50", "chance mAP@all", "queries", "gallery", "without_relevant"} <= set(pair)
+        (row,) = [line.split() for line in out.splitlines() if line.strip().startswith(name)]
+        shown = [f"{pair[key]:.3f}" for key in ("mAP@all", "mAP@50", "chance mAP@all")]
+        assert row[1:] == [*shown, "20", "20"]
+    assert document["mean"]["mAP@all"] == pytest.approx(np.mean([p["mAP@all"] for p in document["pairs"].values()]))
+    assert max(map(len, out.splitlines()[:-1])) <= 80
+
+
+def test_json_on_standard_output_is_nothing_but_json(xfeat: Xfeat, trained: Path) -> None:
+    code, out, err = xfeat("eval", trained, "--json", "-")
+    assert (code, err) == (0, "")
+    assert set(json.loads(out)["pairs"]) == {"image->text", "text->image"}
+
+
+def test_three_modalities_give_six_pairs(xfeat: Xfeat, caches: dict[str, Path], trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    before = json.loads(xfeat("eval", trained, "--json", "-")[1])["pairs"]
+    assert xfeat("add", caches["audio"], "--run", tmp_path / "run")[0] == 0
+    after = json.loads(xfeat("eval", tmp_path / "run", "--json", "-")[1])["pairs"]
+    names = ("image", "text", "audio")
+    assert set(after) == {f"{a}->{b}" for a in names for b in names if a != b}
+    assert {name: after[name] for name in before} == before
+    out = xfeat("eval", tmp_path / "run")[1]
+    assert sum("->" in line for line in out.splitlines()) == 7  # the header too
+
+
+def test_another_split_and_rows_without_a_label(xfeat: Xfeat, tmp_path: Path) -> None:
+    samples = blobs("image")
+    labels = samples.labels.copy()
+    labels[samples.split.index("test")] = -1
+    image = replace(samples, labels=labels).write(tmp_path / "image").path
+    text = blobs("text").write(tmp_path / "text").path
+    assert xfeat("train", "drcl", image, text, "--out", tmp_path / "run", *QUICK)[0] == 0
+    code, out, err = xfeat("eval", tmp_path / "run")
+    assert code == 0
+    assert err == "note: 1 row of image without a label left out\n"
+    assert "split test" in out
+    document = json.loads(xfeat("eval", tmp_path / "run", "--split", "train", "--json", "-")[1])
+    assert document["protocol"]["split"] == "train"
+
+
+def test_samples_of_several_classes_choose_their_protocol(xfeat: Xfeat, tmp_path: Path) -> None:
+    caches = [multi_label_blobs(name).write(tmp_path / name).path for name in ("image", "text")]
+    assert xfeat("train", "drcl", *caches, "--out", tmp_path / "run", *QUICK)[0] == 0
+    code, out, _ = xfeat("eval", tmp_path / "run")
+    assert code == 0
+    assert out.startswith("protocol multi-label (relevant: at least one class shared)")
+    refused(xfeat("eval", tmp_path / "run", "--protocol", "category"), "category needs one class per row")
+
+
+def test_features_as_they_are(xfeat: Xfeat, caches: dict[str, Path], tmp_path: Path) -> None:
+    twin = replace(blobs("image"), modality="twin").write(tmp_path / "twin").path
+    code, out, _ = xfeat("eval", "--raw", caches["image"], twin)
+    assert code == 0
+    assert "image->twin" in out
+    refused(xfeat("eval", "--raw", caches["image"], caches["text"]), "12", "7")
+    refused(xfeat("eval", "--raw", caches["image"]), "two modalities")
+    refused(xfeat("eval", caches["image"], caches["text"]), "add --raw")
+
+
+def test_bad_input_is_one_line(xfeat: Xfeat, caches: dict[str, Path], trained: Path, tmp_path: Path) -> None:
+    refused(xfeat("eval", tmp_path / "no"), "does not exist: not a run")
+    refused(xfeat("eval", caches["image"]), "has no config.yaml: not a run")
+    refused(xfeat("eval", trained, "--split", "dev"), "no rows in split 'dev'", "splits there: test, train")
+    refused(xfeat("eval", trained, "--protocol", "cuhk"), "unknown protocol cuhk")
+    refused(xfeat("eval", trained, "--device", "abacus"), "choose auto, cpu, cuda")
+    refused(xfeat("eval", trained, "--json", tmp_path / "no" / "e.json"), "does not exist")
+    refused(xfeat("eval", trained, "--json", tmp_path), "folder")
+    alone = tmp_path / "alone"
+    xfeat("train", "drcl", caches["image"], "--out", alone, *QUICK)
+    refused(xfeat("eval", alone), "two modalities")
+
+
+def test_a_run_and_its_caches_must_still_belong_together(xfeat: Xfeat, tmp_path: Path) -> None:
+    caches = [blobs(name).write(tmp_path / name).path for name in ("image", "text")]
+    run = tmp_path / "run"
+    assert xfeat("train", "drcl", *caches, "--out", run, *QUICK)[0] == 0
+    branch = run / "branches" / "text.safetensors"
+    whole = branch.read_bytes()
+    branch.write_bytes(whole[:100])
+    refused(xfeat("eval", run), "text.safetensors is not a whole safetensors file")
+    branch.write_bytes(whole)
+    shutil.rmtree(caches[0])
+    refused(xfeat("eval", run), f"{caches[0]} does not exist")
+    replace(blobs("image"), backbone="other blobs").write(caches[0])
+    refused(xfeat("eval", run), "was made anew since run was trained")
