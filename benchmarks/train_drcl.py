@@ -3,7 +3,7 @@
     python benchmarks/train_drcl.py
 
 Both run in one process, in turn; the ratio is that of the medians. The plain loop is written by hand, without a
-DataLoader, in the straightforward way: every loss as its formula reads, default Adam.
+DataLoader, in the straightforward way: torch's own layers, every loss as its formula reads, default Adam.
 """
 
 import argparse
@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xfeat.heads import Branch
 from xfeat.methods.base import BranchData, Rows
 from xfeat.methods.drcl import RscStage
 from xfeat.methods.drcl_settings import DrclSettings
@@ -42,6 +41,18 @@ def make_data(rows: int, dim: int, device: torch.device) -> BranchData:
     return BranchData("x", part(rows), part(VAL_ROWS))
 
 
+def plain_network(dim: int, s: Any) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(dim, s.hidden),
+        nn.ReLU(),
+        nn.Dropout(s.dropout),
+        nn.Linear(s.hidden, s.hidden),
+        nn.ReLU(),
+        nn.Dropout(s.dropout),
+        nn.Linear(s.hidden, s.out, bias=False),
+    )
+
+
 def plain_loss(z: Tensor, y: Tensor, prior: Tensor, s: DrclSettings, q: float) -> Tensor:
     r = y @ torch.linalg.pinv(prior)
     rn, zn = r / r.norm(dim=1, keepdim=True), z / z.norm(dim=1, keepdim=True)
@@ -54,13 +65,13 @@ def plain_loss(z: Tensor, y: Tensor, prior: Tensor, s: DrclSettings, q: float) -
 
 def plain_loop(data: BranchData, prior: Tensor, s: Any) -> float:
     torch.manual_seed(0)
-    net = Branch(data.dim, s.hidden, s.out, dropout=s.dropout).to(prior.device)
+    net = plain_network(data.dim, s).to(prior.device)
     adam = torch.optim.Adam(net.parameters(), lr=s.lr, betas=(0.5, 0.999))
     for epoch in range(s.epochs):
         net.train()
         q = min(1.0, epoch / max(1, s.epochs // 2))
         for batch in torch.randperm(len(data.train)).split(s.batch_size):
-            z, y = net(data.train.features[batch]), data.train.targets[batch]
+            z, y = nn.functional.normalize(net(data.train.features[batch])), data.train.targets[batch]
             other = torch.randperm(len(batch))
             z, y = s.gamma * z + (1 - s.gamma) * z[other], s.gamma * y + (1 - s.gamma) * y[other]
             loss = plain_loss(z, y, prior, s, q)
@@ -69,7 +80,7 @@ def plain_loop(data: BranchData, prior: Tensor, s: Any) -> float:
             adam.step()
         net.eval()
         with torch.no_grad():
-            value = plain_loss(net(data.val.features), data.val.targets, prior, s, 0.5)
+            value = plain_loss(nn.functional.normalize(net(data.val.features)), data.val.targets, prior, s, 0.5)
     return value.item()
 
 

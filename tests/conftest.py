@@ -6,9 +6,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line does, bef
 import pytest
 from hypothesis import HealthCheck, settings
 
-# One profile for every machine: no deadlines (timed tests fail on busy machines), few examples by default.
-settings.register_profile("xfeat", deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("xfeat")
+# No deadlines: timed tests fail on busy machines. The same examples in every run, so that a failure can be repeated;
+# HYPOTHESIS_PROFILE=search looks for new ones.
+common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("xfeat", max_examples=25, derandomize=True, **common)
+settings.register_profile("search", max_examples=500, **common)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "xfeat"))
 
 
 @pytest.fixture(scope="session")

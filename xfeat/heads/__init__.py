@@ -1,5 +1,6 @@
 """Trainable heads on cached features."""
 
 from xfeat.heads.branch import Branch
+from xfeat.heads.dropout import Dropout
 
-__all__ = ["Branch"]
+__all__ = ["Branch", "Dropout"]

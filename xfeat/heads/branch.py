@@ -7,6 +7,8 @@ layer starts uniform in +-1/sqrt(input width).
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from xfeat.heads.dropout import Dropout
+
 
 class Branch(nn.Module):
     """Cached features to embeddings.
@@ -32,8 +34,8 @@ class Branch(nn.Module):
         self.hidden = nn.Linear(hidden, hidden)
         self.output = nn.Linear(hidden, out_dim, bias=False)
         nn.init.uniform_(self.output.weight, -(in_dim**-0.5), in_dim**-0.5)
-        self.input_dropout = nn.Dropout(input_dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.input_dropout = Dropout(input_dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, features: Tensor) -> Tensor:
         """Embed a batch; see the class for shapes."""
