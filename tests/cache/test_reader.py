@@ -1,4 +1,5 @@
 import json
+import re
 import pickle
 from pathlib import Path
 
@@ -113,6 +114,69 @@ def test_an_unfinished_cache_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unfinished"):
         FeatureCache(tmp_path / "c")
     assert verify(tmp_path / "c") == ["unfinished: run the command that writes it again, it resumes"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"modality": "../../outside"}, "modality '../../outside': use letters"),
+        ({"modality": "x" * 49}, "48 at most"),
+        ({"shard_rows": 0}, "shard_rows is 0"),
+        ({"rows": "50"}, "rows is '50'"),
+        ({"rows": -5}, "rows is -5"),
+        ({"rows": True}, "rows is True"),
+        ({"dim": 2.5}, "dim is 2.5"),
+        ({"dtype": "O"}, "dtype 'O'"),
+        ({"classes": "abc"}, "classes must be a list"),
+        ({"label_kind": "some"}, "label_kind is 'some'"),
+        ({"counts": {}}, "counts do not add up"),
+        ({"rows": 49}, "counts do not add up"),
+    ],
+)
+def test_a_manifest_is_not_believed(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    cache = write_cache(tmp_path / "c", make_plan())
+    path = cache.path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    for read in (FeatureCache, verify):
+        with pytest.raises(InputError, match=re.escape(message)):
+            read(cache.path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": 10**13, "counts": {"ok": 10**13, "failed": 0, "split": {"train": 10**13}}},
+        {"dim": 10**12},
+        {"dim": 5},
+        {"dtype": "float16"},
+        {"classes": ["cat"]},
+        {"label_kind": "multi"},
+        {"label_kind": "none"},
+    ],
+)
+def test_a_manifest_that_does_not_fit_its_shards_is_refused_before_memory_is_taken(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    cache = write_cache(tmp_path / "c", make_plan())
+    path = cache.path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match=re.escape(str(cache.path))):
+        FeatureCache(cache.path).load()
+    assert verify(cache.path)
+
+
+def test_classes_in_another_order_do_not_pass_verify(tmp_path: Path) -> None:
+    cache = write_cache(tmp_path / "c", make_plan())
+    path = cache.path / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "classes": ["dog", "cat", "鳥"]}))
+    assert verify(cache.path) == ["the shards are not those the manifest was written for"]
+
+
+def test_columns_can_be_read_without_the_features(tmp_path: Path) -> None:
+    plan = make_plan()
+    block = write_cache(tmp_path / "c", plan).load(["train"], with_features=False)
+    assert block.features.shape == (17, 0)
+    assert block.ids == plan.columns.ids[::3]
 
 
 def test_a_manifest_that_cannot_be_trusted_is_refused(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 import dataclasses
 import multiprocessing
+import resource
+import signal
 from pathlib import Path
 
 import h5py
@@ -135,6 +137,38 @@ def test_other_samples_are_refused(tmp_path: Path) -> None:
             pass
     with pytest.raises(InputError, match="another rows 50 instead of 49"), CacheWriter(tmp_path / "c", make_plan(49)):
         pass
+
+
+def test_only_leftovers_of_a_write_are_removed(tmp_path: Path) -> None:
+    path = tmp_path / "c"
+    path.mkdir()
+    for name in ("00003.h5.tmp", "manifest.json.tmp"):
+        (path / name).write_bytes(b"half")
+    write_cache(path, make_plan())
+    assert not list(path.glob("*.tmp"))
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "notes.tmp").write_text("precious")
+    with pytest.raises(InputError, match="holds other files"), CacheWriter(tmp_path / "d", make_plan()):
+        pass
+    assert (tmp_path / "d" / "notes.tmp").read_text() == "precious"
+
+
+def test_a_disk_that_takes_no_more_is_one_line_and_keeps_finished_shards(tmp_path: Path) -> None:
+    plan = make_plan()
+    features = make_features(plan)
+    with CacheWriter(tmp_path / "c", plan) as writer:
+        writer.write(0, features[:16])
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        try:
+            with pytest.raises(InputError, match=r"00001\.h5 cannot be written"):
+                writer.write(1, features[16:32])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            signal.signal(signal.SIGXFSZ, before)
+    write_cache(tmp_path / "c", plan)
+    np.testing.assert_array_equal(FeatureCache(tmp_path / "c").load().features, features)
 
 
 def test_a_folder_with_other_files_is_not_taken(tmp_path: Path) -> None:

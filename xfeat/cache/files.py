@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from xfeat.errors import InputError
+
 TMP = ".tmp"
 
 
@@ -12,8 +14,15 @@ TMP = ".tmp"
 def whole_file(path: Path) -> Iterator[Path]:
     """Write to the yielded temporary name; on success it is synced and takes the place of ``path`` in one step.
 
-    A crash at any moment leaves either the old file or the new one, and perhaps a ``*.tmp`` that nobody reads.
+    A crash at any moment leaves either the old file or the new one, and perhaps a ``*.tmp`` that nobody reads. Where
+    ``path`` is a link, the file it leads to is replaced.
+
+    Raises:
+        InputError: there is something at ``path`` that is not a plain file.
     """
+    path = path.resolve() if path.is_symlink() else path
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a plain file: it is not written to")
     tmp = path.with_name(path.name + TMP)
     try:
         yield tmp

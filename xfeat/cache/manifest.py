@@ -2,18 +2,21 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from xfeat.cache.files import write_text
-from xfeat.cache.fingerprint import digest
+from xfeat.cache.fingerprint import canonical_json, digest
 from xfeat.errors import InputError
 
 SCHEMA = 1
 SHARD_ROWS = 8192
 FILE = "manifest.json"
+DTYPES = ("float16", "float32")
+MODALITY = re.compile(r"[\w-]{1,48}")  # it becomes part of file names
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,12 @@ class Manifest:
         fingerprint: everything that decided the numbers (backbone, weights, preprocessing, precision, versions).
         complete: all shards are written.
         counts: once complete: ``ok``, ``failed`` and ``split`` (rows per split).
-        content: once complete: sha256 over the shards' checksums: the features themselves.
+        content: once complete: sha256 over classes and the shards' checksums: the data themselves.
         schema: version of the format.
         writer: the xfeat version that wrote it.
+
+    Raises:
+        InputError: a value of another type or out of its range; a manifest on disk is not trusted.
     """
 
     modality: str
@@ -51,6 +57,22 @@ class Manifest:
     content: str = ""
     schema: int = SCHEMA
     writer: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.modality, str) or not MODALITY.fullmatch(self.modality):
+            raise InputError(f"modality {self.modality!r:.80}: use letters, digits, '-' and '_', 48 at most")
+        if self.dtype not in DTYPES:
+            raise InputError(f"dtype {self.dtype!r}: a cache stores float16 or float32")
+        for name in ("dim", "rows", "shard_rows"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise InputError(f"{name} is {value!r}: it must be a whole number of 1 or more")
+        if not isinstance(self.classes, list) or not all(isinstance(name, str) for name in self.classes):
+            raise InputError("classes must be a list of names")
+        if self.label_kind not in ("single", "multi", "none"):
+            raise InputError(f"label_kind is {self.label_kind!r}: single, multi or none")
+        if self.complete and not _whole_counts(self.counts, self.rows):
+            raise InputError("counts do not add up to the rows")
 
     @property
     def fingerprint_sha256(self) -> str:
@@ -92,18 +114,28 @@ def load_manifest(cache: Path) -> Manifest:
             manifest = Manifest(
                 fingerprint=stored["config"], **{key: value for key, value in document.items() if key in known}
             )
+    except InputError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged ({error}): write the cache again into a new folder") from None
     if schema != SCHEMA:
-        raise InputError(f"{path} has schema {schema}, this xfeat reads {SCHEMA}: use the version that wrote it")
+        raise InputError(f"{path} has schema {schema!r}, this xfeat reads {SCHEMA}: use the version that wrote it")
     if stored.get("sha256") != manifest.fingerprint_sha256:
         raise InputError(f"{path}: the fingerprint does not match its own sha256: the manifest was edited")
     return manifest
 
 
-def content_digest(checksums: Mapping[str, bytes]) -> str:
-    """Sha256 over the checksums of all shards, in order of their names."""
-    total = hashlib.sha256()
+def _whole_counts(counts: Any, rows: int) -> bool:
+    try:
+        splits = sum(counts["split"].values())
+        return bool(counts["ok"] + counts["failed"] == splits == rows and min(counts["ok"], counts["failed"]) >= 0)
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def content_digest(manifest: Manifest, checksums: Mapping[str, bytes]) -> str:
+    """Sha256 over what gives the labels their meaning and the checksums of all shards, in order of their names."""
+    total = hashlib.sha256(canonical_json([manifest.label_kind, list(manifest.classes)]).encode())
     for name in sorted(checksums):
         total.update(checksums[name])
     return total.hexdigest()

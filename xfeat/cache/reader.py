@@ -32,29 +32,35 @@ class FeatureCache:
                 f"{self.path} is unfinished: run the command that writes it again, it resumes where it stopped"
             )
 
-    def blocks(self, *, check: bool = True) -> Iterator[Block]:
+    def blocks(self, *, check: bool = True, with_features: bool = True) -> Iterator[Block]:
         """The shards in order, one in memory at a time, failed rows included.
 
         Args:
             check: compare features with their checksums.
-        """
-        fingerprint = self.manifest.fingerprint_sha256
-        for shard in range(self.manifest.shards):
-            start, stop = self.manifest.span(shard)
-            path = self.path / f"{shard:05d}.h5"
-            block = read_shard(path, fingerprint, check=check)
-            if block.features.shape != (stop - start, self.manifest.dim):
-                wanted = (stop - start, self.manifest.dim)
-                raise InputError(f"shard {path} holds {block.features.shape}, the manifest says {wanted}")
-            yield block
+            with_features: read the features; otherwise they are (n, 0).
 
-    def load(self, splits: Collection[str] | None = None, *, ok_only: bool = True, check: bool = True) -> Block:
+        Raises:
+            InputError: a shard is missing, truncated or damaged.
+        """
+        for shard in range(self.manifest.shards):
+            path = self.path / f"{shard:05d}.h5"
+            yield read_shard(path, self.manifest, shard, check=check, with_features=with_features)
+
+    def load(
+        self,
+        splits: Collection[str] | None = None,
+        *,
+        ok_only: bool = True,
+        check: bool = True,
+        with_features: bool = True,
+    ) -> Block:
         """Whole columns in memory.
 
         Args:
             splits: keep rows of these splits; None keeps all.
             ok_only: leave out failed rows.
             check: compare features with their checksums.
+            with_features: read the features; otherwise they are (n, 0), which costs little memory.
 
         Returns:
             The rows in the cache's order; features in the stored dtype.
@@ -62,17 +68,31 @@ class FeatureCache:
         Raises:
             InputError: a shard is missing, truncated or damaged.
         """
-        manifest = self.manifest
-        features = np.empty((manifest.rows, manifest.dim), manifest.dtype)
+        features = np.empty((self._rows(), self.manifest.dim if with_features else 0), self.manifest.dtype)
         parts: list[Block] = []
         filled = 0
-        for block in self.blocks(check=check):
+        for block in self.blocks(check=check, with_features=with_features):
             kept = block.select(_wanted(block, splits, ok_only))
             features[filled : filled + len(kept)] = kept.features
             # Views of the one array: shards are not held a second time.
             parts.append(_with_features(kept, features[filled : filled + len(kept)]))
             filled += len(kept)
         return _join(parts, features[:filled])
+
+
+    def _rows(self) -> int:
+        # The manifest's word is not enough to allocate by.
+        there = sum(1 for _ in self.path.glob("*.h5"))
+        if there < self.manifest.shards:
+            missing = next(path for path in self._paths() if not path.is_file())
+            raise InputError(f"shard {missing} is missing: run the command that wrote the cache again")
+        size = sum(path.stat().st_size for path in self._paths())
+        if size < self.manifest.rows * self.manifest.dim * np.dtype(self.manifest.dtype).itemsize:
+            raise InputError(f"{self.path}: the shards are smaller than the manifest says: run `xfeat cache verify`")
+        return self.manifest.rows
+
+    def _paths(self) -> Iterator[Path]:
+        return (self.path / f"{shard:05d}.h5" for shard in range(self.manifest.shards))
 
 
 def _wanted(block: Block, splits: Collection[str] | None, ok_only: bool) -> NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 """One immutable HDF5 shard: written whole, read whole, every byte of its columns under a checksum."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from xfeat.cache.columns import Columns
 from xfeat.cache.files import whole_file
-from xfeat.cache.manifest import SCHEMA
+from xfeat.cache.manifest import SCHEMA, Manifest
 from xfeat.errors import InputError
 
 CHECK_ROWS = 1024
@@ -74,7 +75,23 @@ def write_shard(path: Path, features: NDArray[Any], columns: Columns, status: Se
     """
     arrays = _stored(columns, status)
     checksums = _checksums(features)
-    with whole_file(path) as tmp, h5py.File(tmp, "w") as file:
+    # HDF5 composes the file in memory: on a full disk it would neither fail cleanly nor close.
+    image = _image(features, checksums, arrays, fingerprint)
+    try:
+        with whole_file(path) as tmp:
+            tmp.write_bytes(image)
+    except OSError as error:
+        raise InputError(
+            f"shard {path} cannot be written ({error.strerror}): finished shards are kept, run again to resume"
+        ) from None
+    return _summary(checksums, _columns_checksum(arrays))
+
+
+def _image(
+    features: NDArray[Any], checksums: NDArray[Any], arrays: dict[str, NDArray[Any]], fingerprint: str
+) -> memoryview:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
         file.create_dataset("features", data=features)
         file.create_dataset("checksums", data=checksums)
         for name, array in arrays.items():
@@ -84,37 +101,42 @@ def write_shard(path: Path, features: NDArray[Any], columns: Columns, status: Se
         file.attrs["schema"] = SCHEMA
         file.attrs["fingerprint"] = fingerprint
         file.attrs["columns_checksum"] = _columns_checksum(arrays)
-    return _summary(checksums, _columns_checksum(arrays))
+    return buffer.getbuffer()
 
 
-def read_shard(path: Path, fingerprint: str, *, check: bool = True, out: NDArray[Any] | None = None) -> Block:
+def read_shard(
+    path: Path, manifest: Manifest, shard: int, *, check: bool = True, with_features: bool = True
+) -> Block:
     """Read one shard and close it.
 
     Args:
-        path: the shard.
-        fingerprint: sha256 that the shard must carry.
+        path: its file.
+        manifest: of its cache.
+        shard: its number.
         check: compare the features with their checksums (the other columns are always compared).
-        out: (n, D) C-contiguous array of the stored dtype to read the features into, to save a copy.
+        with_features: read the features; otherwise they are (n, 0).
 
     Returns:
         All rows of the shard.
 
     Raises:
-        InputError: truncated, damaged, of another cache, or holding links.
+        InputError: truncated, damaged, not what the manifest says, of another cache, or holding links.
     """
-    return _read(path, fingerprint, check, out)[0]
+    return _read(path, manifest, shard, check, with_features)[0]
 
 
-def shard_checksums(path: Path, fingerprint: str) -> tuple[Block, bytes]:
+def shard_checksums(path: Path, manifest: Manifest, shard: int) -> tuple[Block, bytes]:
     """Read and check a shard; its rows and its checksums as bytes.
 
     Raises:
         InputError: as ``read_shard``.
     """
-    return _read(path, fingerprint, True, None)
+    return _read(path, manifest, shard, True, True)
 
 
-def _read(path: Path, fingerprint: str, check: bool, out: NDArray[Any] | None) -> tuple[Block, bytes]:
+def _read(path: Path, manifest: Manifest, shard: int, check: bool, with_features: bool) -> tuple[Block, bytes]:
+    fingerprint = manifest.fingerprint_sha256
+    start, stop = manifest.span(shard)
     again = "delete this shard and run the command that wrote the cache again"
     if not path.is_file():
         raise InputError(f"shard {path} is missing: run the command that wrote the cache again")
@@ -124,7 +146,8 @@ def _read(path: Path, fingerprint: str, check: bool, out: NDArray[Any] | None) -
             stored = str(file.attrs["fingerprint"])
             columns_checksum = int(file.attrs["columns_checksum"])
             checksums = file["checksums"][...]
-            features = _features(file["features"], out)
+            _check_layout(file, (stop - start, manifest.dim), manifest.dtype)
+            features = file["features"][:, : manifest.dim if with_features else 0]
             arrays = {name: _raw(file[name]) for name in (*STRINGS, "labels") if name in file}
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         raise InputError(f"shard {path} is truncated or damaged ({_first_line(error)}): {again}") from None
@@ -132,8 +155,10 @@ def _read(path: Path, fingerprint: str, check: bool, out: NDArray[Any] | None) -
         raise InputError(f"shard {path} has another fingerprint ({stored[:12]}) than its manifest ({fingerprint[:12]})")
     if columns_checksum != _columns_checksum(arrays):
         raise InputError(f"shard {path}: ids, labels or another column differ from their checksum: {again}")
-    if check:
+    if check and with_features:
         _compare(features, checksums, path, again)
+    if not _labels_fit(arrays.get("labels"), manifest):
+        raise InputError(f"shard {path}: its labels do not fit the {len(manifest.classes)} classes of the manifest")
     strings = {name: [text.decode() for text in arrays[name].tolist()] for name in STRINGS if name in arrays}
     block = Block(
         features,
@@ -147,14 +172,22 @@ def _read(path: Path, fingerprint: str, check: bool, out: NDArray[Any] | None) -
     return block, _summary(checksums, columns_checksum)
 
 
-def _features(dataset: h5py.Dataset, out: NDArray[Any] | None) -> NDArray[Any]:
-    if out is None:
-        out = np.empty(dataset.shape, dataset.dtype)
-    if out.shape != dataset.shape or out.dtype != dataset.dtype:
-        raise ValueError(f"features are {dataset.shape} {dataset.dtype}, expected {out.shape} {out.dtype}")
-    if out.size:
-        dataset.read_direct(out)
-    return out
+def _check_layout(file: h5py.File, shape: tuple[int, int], dtype: str) -> None:
+    # Before anything is allocated: a damaged header can claim any size.
+    features = file["features"]
+    if features.shape != shape or features.dtype != dtype:
+        raise ValueError(f"features are {features.shape} {features.dtype}, the manifest says {shape} {dtype}")
+    for name in (*STRINGS, "labels"):
+        if name in file and file[name].shape[:1] != shape[:1]:
+            raise ValueError(f"{name} has {file[name].shape} rows for {shape[0]} samples")
+
+
+def _labels_fit(labels: NDArray[Any] | None, manifest: Manifest) -> bool:
+    if labels is None:
+        return manifest.label_kind == "none"
+    if labels.ndim == 1:
+        return manifest.label_kind == "single" and bool((labels < len(manifest.classes)).all())
+    return manifest.label_kind == "multi" and labels.shape[1:] == (len(manifest.classes),)
 
 
 def _raw(dataset: h5py.Dataset) -> NDArray[Any]:

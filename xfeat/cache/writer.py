@@ -1,6 +1,7 @@
 """Writes a cache shard by shard, resumes after a kill at any moment, and lets one process write at a time."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from xfeat.cache.shard import Block, shard_checksums, write_shard
 from xfeat.errors import InputError
 
 LOCK = ".lock"
+# What an interrupted write may leave behind; any other file is the user's.
+OURS = re.compile(rf"{re.escape(LOCK)}|([0-9]{{5,}}\.h5|{re.escape(FILE)}){re.escape(TMP)}")
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,6 @@ class Plan:
         """
         if not len(self.columns):
             raise InputError(f"no samples for modality {self.modality!r}: nothing to write")
-        if not self.modality.replace("_", "").replace("-", "").isalnum():
-            raise InputError(f"modality {self.modality!r}: use letters, digits, '-' and '_' only")
-        if self.dtype not in ("float16", "float32"):
-            raise InputError(f"dtype {self.dtype!r}: a cache stores float16 or float32")
         labels = self.columns.labels
         return Manifest(
             modality=self.modality,
@@ -145,7 +144,7 @@ class CacheWriter:
 
     def read(self, shard: int) -> Block:
         """The rows of a shard that is already written."""
-        return shard_checksums(self.shard_path(shard), self.manifest.fingerprint_sha256)[0]
+        return shard_checksums(self.shard_path(shard), self.manifest, shard)[0]
 
     @property
     def failed_shards(self) -> list[int]:
@@ -168,7 +167,7 @@ class CacheWriter:
             self.manifest,
             complete=True,
             counts={"ok": self.manifest.rows - failed, "failed": failed, "split": splits},
-            content=content_digest(self._checksums),
+            content=content_digest(self.manifest, self._checksums),
         )
         self.manifest.save(self.path)
         return self.manifest
@@ -181,7 +180,7 @@ class CacheWriter:
         if self.path.is_file():
             raise InputError(f"{self.path} is a file: --out must name a folder")
         strange = self.path.is_dir() and not (self.path / FILE).exists()
-        if strange and any(not _ours(entry.name) for entry in self.path.iterdir()):
+        if strange and any(not OURS.fullmatch(entry.name) for entry in self.path.iterdir()):
             raise InputError(f"{self.path} holds other files and no manifest.json: choose a new or empty folder")
         self.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -192,8 +191,9 @@ class CacheWriter:
             ) from None
 
     def _take_over(self) -> None:
-        for leftover in self.path.glob(f"*{TMP}"):
-            leftover.unlink()
+        for leftover in self.path.iterdir():
+            if OURS.fullmatch(leftover.name) and leftover.name != LOCK:
+                leftover.unlink()
         if not (self.path / FILE).exists():
             self.manifest.save(self.path)
         stored = load_manifest(self.path)
@@ -205,7 +205,7 @@ class CacheWriter:
                 self.missing.append(shard)
                 continue
             try:
-                block, self._checksums[path.name] = shard_checksums(path, stored.fingerprint_sha256)
+                block, self._checksums[path.name] = shard_checksums(path, stored, shard)
             except InputError:
                 self.damaged.append(shard)
                 self.missing.append(shard)
@@ -263,5 +263,3 @@ def _samples_digest(columns: Columns, sources: Sequence[str] | None) -> str:
     return total.hexdigest()
 
 
-def _ours(name: str) -> bool:
-    return name == LOCK or name.endswith(TMP)
