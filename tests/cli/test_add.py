@@ -30,7 +30,7 @@ def test_a_newcomer_joins_and_no_other_branch_changes(xfeat: Xfeat, caches: dict
     ("noise", "words"),
     [
         (0.01, ["more than", "choosing it would mean training every branch again"]),
-        (20.0, ["stays. Nothing else changed."]),
+        (20.0, ["stays.\nNo other branch changed."]),
     ],
 )
 def test_the_newcomers_score_is_set_against_the_priors(

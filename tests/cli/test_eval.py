@@ -103,6 +103,12 @@ def test_a_run_and_its_caches_must_still_belong_together(xfeat: Xfeat, tmp_path:
     refused(xfeat("eval", run), "text.safetensors is not a whole safetensors file")
     branch.write_bytes(whole)
     shutil.rmtree(caches[0])
-    refused(xfeat("eval", run), f"{caches[0]} does not exist")
+    refused(xfeat("eval", run), f"the cache of image is no longer at {caches[0]}")
+    turned = {"train": "test", "test": "train"}
+    swapped = replace(blobs("image"), split=[turned[name] for name in blobs("image").split])
+    swapped.write(caches[0])
+    refused(xfeat("eval", run), "was rewritten since run was trained", "--allow-changed")
+    assert xfeat("eval", run, "--allow-changed")[0] == 0
+    shutil.rmtree(caches[0])
     replace(blobs("image"), backbone="other blobs").write(caches[0])
     refused(xfeat("eval", run), "was made anew since run was trained")

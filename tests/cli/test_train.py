@@ -18,7 +18,7 @@ def test_training_says_what_it_did_within_80_columns(xfeat: Xfeat, caches: dict[
     code, out, err = xfeat("train", "drcl", caches["image"], caches["text"], "--out", tmp_path / "run", *QUICK)
     assert (code, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0].startswith("DRCL: 2 of 2 branches in ")
+    assert lines[0].startswith("DRCL: 2 branches in ")
     assert lines[0].endswith(" s, 3 classes in 12 dimensions")
     chosen = json.loads((tmp_path / "run" / "prior.json").read_text())["chosen"]
     for name in ("image", "text"):
@@ -146,3 +146,24 @@ def test_ctrl_c_is_one_line_and_the_same_command_resumes(
     assert err.count("\n") == 1
     assert xfeat(*words, "--resume")[0] == 0
     assert files(tmp_path / "run" / "branches") == files(trained / "branches")
+
+
+def test_a_class_without_training_rows_is_told(xfeat: Xfeat, tmp_path: Path) -> None:
+    samples = blobs("image")
+    split = ["test" if label == 2 else "train" for label in samples.labels]
+    cache = replace(samples, split=split).write(tmp_path / "image").path
+    code, out, _ = xfeat("train", "drcl", cache, "--out", tmp_path / "run", *QUICK)
+    assert code == 0
+    assert f"image has no training rows of 1 class: {sorted(samples.classes)[2]}" in out
+
+
+def test_a_rate_for_a_modality_that_is_not_there_is_told(xfeat: Xfeat, caches: dict[str, Path], tmp_path: Path) -> None:
+    rate = ["--set", "modality_lr.imgae=1e-3"]
+    code, _, err = xfeat("train", "drcl", caches["image"], "--out", tmp_path / "run", *QUICK, *rate)
+    assert code == 0
+    assert err == "note: modality_lr.imgae is set, but no cache holds imgae\n"
+
+
+def test_what_the_system_refuses_is_one_line(xfeat: Xfeat, caches: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    refused(xfeat("train", "drcl", caches["image"], "--out", tmp_path / "file" / "run", *QUICK), "Not a directory")

@@ -154,3 +154,14 @@ def test_csv_and_json_lines_say_the_same(tmp_path_factory: pytest.TempPathFactor
     assert first.sources == second.sources == [words for words, _ in rows]
     assert first.columns == second.columns
     assert first.columns.split == [split for _, split in rows]
+
+
+def test_all_modalities_of_a_manifest_agree_on_its_classes(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("id,label,image,text\n1,cat,a.png,\n2,fish,b.png,\n3,cat,,purrs\n4,dog|cat,,both\n")
+    image, text = (read_manifest(path, name, kind=name) for name in ("image", "text"))
+    assert list(image.columns.classes) == list(text.columns.classes) == ["cat", "dog", "fish"]
+    assert image.columns.labels is not None
+    assert text.columns.labels is not None
+    np.testing.assert_array_equal(image.columns.labels, [[1, 0, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(text.columns.labels, [[1, 0, 0], [1, 1, 0]])

@@ -1,6 +1,7 @@
 """A modality that joins touches nothing that is there."""
 
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.training.building import LONGER, MODALITIES, TINY, against, blobs, fi
 from xfeat.cache import FeatureCache
 from xfeat.errors import InputError
 from xfeat.training.drcl import add, train
+from xfeat.training.run import Run
 from xfeat.training.store import load_note, load_prior, save_prior
 
 
@@ -35,6 +37,43 @@ def test_adding_touches_no_other_file(caches: dict[str, FeatureCache], together:
         name = f"branches/{modality}.safetensors"
         assert (whole / name).read_bytes() == after[name]
     assert after["candidates/audio.safetensors"] == (together / "candidates" / "audio.safetensors").read_bytes()
+
+
+def test_a_run_resumes_after_a_modality_joined(caches: dict[str, FeatureCache], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train([caches["image"], caches["text"]], run, TINY)
+    add(caches["audio"], run)
+    before = files(run)
+    assert train([caches["image"], caches["text"]], run, TINY, resume=True).fresh == []
+    assert files(run) == before
+
+
+def test_an_unfinished_run_takes_no_newcomer(caches: dict[str, FeatureCache], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train([caches["image"], caches["text"]], run, TINY)
+    (run / "branches" / "text.json").unlink()
+    before = files(run)
+    with pytest.raises(InputError, match=r"is not finished \(no branch of text\)"):
+        add(caches["audio"], run)
+    assert files(run) == before
+
+
+def test_two_that_join_at_once_both_stay(
+    caches: dict[str, FeatureCache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    train([caches["image"]], run, TINY)
+    lock = Run.locked
+
+    def another_was_faster(self: Run) -> AbstractContextManager[None]:
+        monkeypatch.setattr(Run, "locked", lock)
+        add(caches["text"], run)
+        return self.locked()
+
+    monkeypatch.setattr(Run, "locked", another_was_faster)
+    add(caches["audio"], run)
+    assert set(Run(run).load_config().modalities) == {"image", "text", "audio"}
+    assert set(load_note(run / "prior.json")["candidates"]) == {"image", "text", "audio"}
 
 
 @pytest.mark.parametrize(("noise", "higher"), [(0.01, True), (20.0, False)])
@@ -91,7 +130,7 @@ def test_adding_against_another_prior_than_the_other_branches_is_refused(
     prior = load_prior(tmp_path / "run" / "prior.safetensors")
     save_prior(tmp_path / "run" / "prior.safetensors", -prior.weight, prior.classes)
     before = files(tmp_path / "run")
-    with pytest.raises(InputError, match="is not the prior that the other branches were trained against"):
+    with pytest.raises(InputError, match="is not the prior that other branches were trained against"):
         add(caches["audio"], tmp_path / "run")
     assert files(tmp_path / "run") == before
 

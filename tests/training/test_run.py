@@ -22,7 +22,10 @@ with Run(Path(sys.argv[1])).locked():
 
 
 def config() -> RunConfig:
-    sources = {"image": Source("/c/größe", "f" * 64, "c" * 64, 12, 60), "yes": Source("/c/y", "a", "b", 1, 2)}
+    sources = {
+        "image": Source("/c/größe", "../größe", "f" * 64, "c" * 64, 12, 60),
+        "yes": Source("/c/y", "y", "a", "b", 1, 2),
+    }
     settings = {**TINY.model_dump(), "lr": 1e-5, "modality_lr": {"image": 6e-6}}
     return RunConfig("drcl", 3, settings, ["1", "no", "鳥", "null"], sources, versions())
 
@@ -154,10 +157,29 @@ def test_a_run_resumes_with_no_other_configuration(tmp_path: Path) -> None:
 
 def test_a_cache_that_was_remade_is_refused(tmp_path: Path) -> None:
     cache = blobs("image").write(tmp_path / "image")
-    source = source_of(cache)
+    source = source_of(cache, tmp_path / "run")
     assert (source.cache, source.dim, source.rows) == (str((tmp_path / "image").resolve()), 12, 60)
     assert Run(tmp_path / "run").open_cache("image", source).path == (tmp_path / "image").resolve()
     with pytest.raises(InputError, match="was made anew since run was trained"):
         Run(tmp_path / "run").open_cache("image", replace(source, fingerprint="0" * 64))
-    with pytest.raises(InputError, match="does not exist"):
-        Run(tmp_path / "run").open_cache("image", replace(source, cache=str(tmp_path / "gone")))
+
+
+def test_a_cache_that_was_rewritten_is_refused_unless_that_is_accepted(tmp_path: Path) -> None:
+    cache = blobs("image").write(tmp_path / "image")
+    stale = replace(source_of(cache, tmp_path / "run"), content="0" * 64)
+    with pytest.raises(InputError, match=r"was rewritten since run was trained.*--allow-changed"):
+        Run(tmp_path / "run").open_cache("image", stale)
+    assert Run(tmp_path / "run").open_cache("image", stale, allow_changed=True).path == cache.path.resolve()
+
+
+def test_a_run_finds_its_cache_after_both_have_moved(tmp_path: Path) -> None:
+    (tmp_path / "a" / "run").mkdir(parents=True)
+    source = source_of(blobs("image").write(tmp_path / "a" / "caches" / "image"), tmp_path / "a" / "run")
+    (tmp_path / "a").rename(tmp_path / "b")
+    moved = Run(tmp_path / "b" / "run")
+    assert moved.open_cache("image", source).path.resolve() == tmp_path / "b" / "caches" / "image"
+    (tmp_path / "b" / "caches").rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        InputError, match=r"the cache of image is no longer at .* correct its `cache` in .*config\.yaml"
+    ):
+        moved.open_cache("image", source)

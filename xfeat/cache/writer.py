@@ -21,6 +21,17 @@ from xfeat.cache.shard import Block, shard_checksums, write_shard
 from xfeat.errors import InputError
 
 LOCK = ".lock"
+# What must be the same for a write to go on, and how to say that it is not.
+OTHER = {
+    "modality": "another modality",
+    "dtype": "another dtype",
+    "dim": "another width",
+    "rows": "another number of rows",
+    "shard_rows": "another number of rows per shard",
+    "label_kind": "another kind of labels",
+    "classes": "other classes",
+    "samples": "other samples (ids, splits, labels, pairs or sources changed)",
+}
 # What an interrupted write may leave behind; any other file is the user's.
 OURS = re.compile(rf"{re.escape(LOCK)}|([0-9]{{5,}}\.h5|{re.escape(FILE)}){re.escape(TMP)}")
 
@@ -218,14 +229,11 @@ def _check_same(stored: Manifest, wanted: Manifest, path: Path) -> None:
     if stored.fingerprint_sha256 != wanted.fingerprint_sha256:
         changes = difference(stored.fingerprint, wanted.fingerprint)
         raise InputError(f"{path} was made with another fingerprint ({changes}): {advice}")
-    for name in ("modality", "dtype", "dim", "rows", "shard_rows", "label_kind", "classes", "samples"):
+    for name in OTHER:
         old, new = getattr(stored, name), getattr(wanted, name)
         if old != new:
-            what = "other samples (ids, splits, labels, pairs or sources changed)" if name == "samples" else f"{name}"
-            values = "" if name in ("samples", "classes") else f" {old} instead of {new}"
-            raise InputError(
-                f"{path} holds a cache with {'' if name == 'samples' else 'another '}{what}{values}: {advice}"
-            )
+            values = "" if name in ("samples", "classes") else f" ({old} instead of {new})"
+            raise InputError(f"{path} holds a cache with {OTHER[name]}{values}: {advice}")
 
 
 def _cast(features: NDArray[Any], columns: Columns, status: Sequence[str], dtype: str) -> NDArray[Any]:

@@ -40,8 +40,12 @@ def newcomer(outcome: "Outcome", modality: str) -> str:
         return f"{modality} joined against the prior ({chosen}); no other branch was touched."
     own = candidates[modality]["score"]
     if own <= score:
-        return f"{modality} joined; its own prior scores {own:.3f}, {chosen}'s {score:.3f} stays. Nothing else changed."
+        return (
+            f"{modality} joined; its own prior scores {own:.3f}, {chosen}'s {score:.3f} stays.\n"
+            "No other branch changed."
+        )
     return (
-        f"{modality} joined; nothing else changed. Its own prior scores {own:.3f}, more than {chosen}'s {score:.3f}:\n"
+        f"{modality} joined; nothing else changed.\n"
+        f"Its own prior scores {own:.3f}, more than {chosen}'s {score:.3f}:\n"
         f"choosing it would mean training every branch again, `xfeat train drcl` with all caches."
     )

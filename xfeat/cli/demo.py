@@ -25,8 +25,10 @@ def demo(
     if out.exists() and not (out / "media").is_dir() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out} holds other files: choose a new or empty folder")
     started = time.perf_counter()
-    typer.echo("Handwritten digits (PNG), number words in many languages (text) and keypad tones (WAV):")
-    typer.echo("ten classes in common, no sample in common. Test classes are known, test samples unseen.")
+    _check_seed(out, names, seed)
+    typer.echo("Handwritten digits (PNG), number words in many languages (text) and keypad")
+    typer.echo("tones (WAV): ten classes in common, no sample in common. The test samples are")
+    typer.echo("unseen, their classes are known.")
     manifest = write_demo(out / "media", seed)
     typer.echo(f"wrote {sum(1 for _ in (out / 'media').rglob('*.*')):,} files to {out / 'media'}")
     for modality in FIRST:
@@ -40,6 +42,14 @@ def demo(
     typer.echo(f"  xfeat eval {run} --json -")
     typer.echo(f"  xfeat cache verify {cache}")
     typer.echo("  xfeat extract MANIFEST.csv --modality image --backbone open_clip:ViT-B-32@laion2b_s34b_b79k")
+
+
+def _check_seed(out: Path, methods: list[str], seed: int) -> None:
+    from xfeat.training.run import Run
+
+    for run in (Run(out / "runs" / method) for method in methods):
+        if run.config_file.exists() and (other := run.load_config().seed) != seed:
+            raise InputError(f"--out {out} holds the demo of seed {other}: choose another folder for seed {seed}")
 
 
 def _train(method: str, run: Path, out: Path, seed: int) -> None:

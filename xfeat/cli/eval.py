@@ -21,6 +21,7 @@ def evaluate(
     protocol: str | None = typer.Option(
         None, metavar="category|multi-label", help="What is relevant; follows from the labels if not given."
     ),
+    allow_changed: bool = typer.Option(False, "--allow-changed", help="Evaluate on caches rewritten since training."),
     as_json: str | None = typer.Option(None, "--json", metavar="FILE|-", help="Write JSON, - for standard output."),
     device: str = DEVICE,
 ) -> None:
@@ -36,7 +37,11 @@ def evaluate(
     where = find_device(device)
     if not raw and len(paths) > 1:
         raise InputError(f"eval takes one run, got {len(paths)} paths: add --raw to evaluate caches as they are")
-    found = embed_raw([FeatureCache(path) for path in paths], split) if raw else embed_run(paths[0], split, where)
+    found = (
+        embed_raw([FeatureCache(path) for path in paths], split)
+        if raw
+        else embed_run(paths[0], split, where, allow_changed=allow_changed)
+    )
     result = measure(found.items, protocol or ("multi-label" if found.multi_label else "category"), device=where)
     for name, count in found.unlabelled.items():
         if count:
@@ -75,9 +80,7 @@ def show(result: "Evaluation", split: str) -> str:
     ]
     skipped = sum(one.without_relevant for one in result.pairs.values())
     if skipped:
-        lines.append(
-            f"  {counted(skipped, 'quer' + 'y' * (skipped == 1))} without a relevant item left out of the means"
-        )
+        lines.append(f"  {counted(skipped, 'query', 'queries')} without a relevant item left out of the means")
     return "\n".join(lines)
 
 

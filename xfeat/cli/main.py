@@ -56,7 +56,7 @@ def _resumable(command: _Command) -> _Command:
         try:
             command(*args, **options)
         except KeyboardInterrupt:
-            typer.echo("xfeat: interrupted; what was finished is kept, the same command resumes", err=True)
+            typer.echo("xfeat: interrupted; what was finished is kept, run it again (train: with --resume)", err=True)
             raise typer.Exit(130) from None
 
     return run
@@ -81,6 +81,10 @@ def main() -> None:
         # The reader of our output left (`xfeat ... | head`): nothing to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _explain(f"xfeat: {where}{error.strerror or error}; what was finished is kept")
+        sys.exit(2)
 
 
 def _share_cores() -> None:

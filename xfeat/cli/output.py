@@ -28,6 +28,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, rule_before_l
     return "\n".join(lines)
 
 
-def counted(number: int, what: str) -> str:
-    """``1 row``, ``2 rows``."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 row``, ``2 rows``; ``many`` where it is not ``one`` with an s."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from xfeat.cli.output import table
+from xfeat.cli.output import counted, table
 
 if TYPE_CHECKING:
     from xfeat.training.drcl import Outcome
@@ -42,10 +42,11 @@ def train(
 
     assert chosen.settings is DrclSettings  # the one method there is
     opened = [FeatureCache(path) for path in caches]
+    wanted = validated(DrclSettings, values)
+    for name in sorted(set(wanted.modality_lr) - {cache.manifest.modality for cache in opened}):
+        typer.echo(f"note: modality_lr.{name} is set, but no cache holds {name}", err=True)
     started = time.perf_counter()
-    outcome = train_drcl(
-        opened, out, validated(DrclSettings, values), seed=seed, device=find_device(device), resume=resume
-    )
+    outcome = train_drcl(opened, out, wanted, seed=seed, device=find_device(device), resume=resume)
     typer.echo(summary(outcome, time.perf_counter() - started))
     typer.echo(f"run       {out}")
     typer.echo(f"Next: xfeat eval {out}")
@@ -75,8 +76,13 @@ def summary(outcome: "Outcome", seconds: float) -> str:
     if chosen in candidates and outcome.prior["prior"] != "spl":
         star = f"* the prior, as set ({outcome.prior['score']:.3f})"
     lines = [
-        f"DRCL: {len(rows)} of {len(rows)} branches in {seconds:.1f} s, {classes} classes in {dims} dimensions",
+        f"DRCL: {counted(len(rows), 'branch', 'branches')} in {seconds:.1f} s, "
+        f"{counted(classes, 'class', 'classes')} in {dims} dimensions",
         table(header, rows),
         f"  {star or f'prior: {chosen}'}",
     ]
+    for name, note in outcome.branches.items():
+        if missing := note["untrained_classes"]:
+            which = ", ".join(missing[:3]) + ", ..." * (len(missing) > 3)
+            lines.append(f"  note: {name} has no training rows of {counted(len(missing), 'class', 'classes')}: {which}")
     return "\n".join(lines)

@@ -79,9 +79,9 @@ class Decoder:
         text = text.replace(str(self._samples.root), "").replace(str(self._rooted.root), "")
         text = re.sub(r"(?<![\w.])/[^\s'\",:;)]*/", "", text)  # any other absolute path keeps its last part
         text = " ".join(text.replace("\0", " ").split()).encode("utf-8", "replace").decode()
-        return (text if len(text) <= REASON_WIDTH else text[: REASON_WIDTH - 3] + "...").removeprefix(
-            OK
-        ) or "unreadable"
+        if text in ("", OK):
+            return "unreadable"
+        return text if len(text) <= REASON_WIDTH else text[: REASON_WIDTH - 3] + "..."
 
 
 def decode_ahead(

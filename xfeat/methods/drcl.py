@@ -80,7 +80,10 @@ def embed(branch: Branch, features: Tensor) -> Tensor:
 
 def quality_score(branch: Branch, prior: Tensor, rows: Rows) -> Tensor:
     """Mean softmax probability of the true label under ``f(x) W``, in [0, 1]: how good a candidate prior W is."""
-    return class_log_probability(embed(branch, rows.features) @ prior, rows.targets).exp().mean()
+    total = torch.zeros((), device=prior.device)
+    for x, y in zip(rows.features.split(EMBED_ROWS), rows.targets.split(EMBED_ROWS), strict=True):
+        total = total + class_log_probability(embed(branch, x) @ prior, y).exp().sum()
+    return total / len(rows)
 
 
 def _adam(groups: list[dict[str, Any]], lr: float) -> optim.Optimizer:

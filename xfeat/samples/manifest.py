@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from xfeat.cache.columns import Columns
 from xfeat.errors import InputError
-from xfeat.samples.labels import labels_from_names, split_cell
+from xfeat.samples.labels import class_order, labels_from_names, split_cell
 from xfeat.samples.paths import Rooted
 from xfeat.samples.tables import DELIMITERS, JSON_LINES, Table, read_table
 
@@ -170,8 +170,14 @@ def _filled(table: Table, rows: Sequence[int], column: str) -> list[str] | None:
 def _labels(table: Table, rows: Sequence[int]) -> tuple[list[str], Any]:
     if "label" not in table.columns:
         return [], None
-    lists = any(isinstance(table.rows[row].get("label"), list) for row in rows)
-    return labels_from_names([_classes(table, row) for row in rows], multi=lists)
+    # Of the whole manifest, so that all its modalities agree on classes and on one class or several.
+    everything = [_classes(table, row) for row in range(len(table.rows))]
+    names = class_order(name for cell in everything for name in cell)
+    several = any(
+        len(set(cell)) > 1 or isinstance(row.get("label"), list)
+        for cell, row in zip(everything, table.rows, strict=True)
+    )
+    return labels_from_names([everything[row] for row in rows], multi=several, classes=names)
 
 
 def _classes(table: Table, row: int) -> list[str]:

@@ -72,6 +72,7 @@ class BranchTrainer:
             "in_dim": data.dim,
             "hidden": settings.hidden,
             "out_dim": settings.out,
+            "untrained_classes": _without_rows(data, self.config.classes),
             "train_rows": len(data.train),
             "val_rows": len(data.val),
             "epoch": best.epoch,
@@ -128,3 +129,8 @@ class BranchTrainer:
 
     def _forget(self, modality: str, stage: str) -> None:
         self.run.checkpoint_file(modality, stage).unlink(missing_ok=True)
+
+
+def _without_rows(data: BranchData, classes: list[str]) -> list[str]:
+    there = (data.train.targets > 0).any(dim=0).tolist()
+    return [name for name, has in zip(classes, there, strict=True) if not has]

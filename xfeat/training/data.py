@@ -14,6 +14,8 @@ from xfeat.errors import InputError
 from xfeat.methods.base import BranchData, Rows
 from xfeat.training.seeds import stream_seed
 
+PIECE = 8192  # rows
+
 
 @dataclass(frozen=True)
 class InputScale:
@@ -29,7 +31,8 @@ class InputScale:
 
     def __call__(self, features: NDArray[Any]) -> Tensor:
         """Scaled (n, D) float32."""
-        return (torch.from_numpy(np.asarray(features, dtype=np.float32)) - self.mean) / self.std
+        rows = torch.from_numpy(features.astype(np.float32))
+        return rows.sub_(self.mean).div_(self.std)  # in place: the copy is the only one
 
 
 def fit_scale(features: NDArray[Any], standardize: bool) -> InputScale:
@@ -37,8 +40,10 @@ def fit_scale(features: NDArray[Any], standardize: bool) -> InputScale:
     dim = features.shape[1]
     if not standardize:
         return InputScale(torch.zeros(dim), torch.ones(dim))
-    exact = features.astype(np.float64)
-    mean, std = exact.mean(axis=0), exact.std(axis=0)
+    # Two passes in float64, a piece at a time: exact, and no float64 copy of everything.
+    pieces = [features[start : start + PIECE] for start in range(0, len(features), PIECE)]
+    mean = sum(piece.sum(axis=0, dtype=np.float64) for piece in pieces) / len(features)
+    std = np.sqrt(sum(np.square(piece - mean).sum(axis=0) for piece in pieces) / len(features))
     std[std <= 1e-8 * np.maximum(1.0, np.abs(mean))] = 1.0
     return InputScale(torch.from_numpy(mean).float(), torch.from_numpy(std).float())
 
@@ -68,7 +73,8 @@ def load_branch_data(
         InputError: no labels, no training rows, a row without a label, or classes that differ from the run's.
     """
     modality = cache.manifest.modality
-    block, targets, train, val = _labelled_rows(cache, classes)
+    block = cache.load(("train", "val"))
+    targets, train, val = _labelled_rows(cache, block, classes)
     if not val.any():
         val = _hold_out(targets, val_fraction, stream_seed(seed, modality, "held-out"))
         train = ~val
@@ -86,7 +92,7 @@ def check_rows(cache: FeatureCache, classes: Sequence[str]) -> None:
     Raises:
         InputError: as ``load_branch_data``.
     """
-    _labelled_rows(cache, classes)
+    _labelled_rows(cache, cache.load(("train", "val"), with_features=False, check=False), classes)
 
 
 def class_columns(have: Sequence[str], want: Sequence[str], where: str) -> list[int]:
@@ -118,17 +124,16 @@ def multi_hot(labels: NDArray[Any], columns: Sequence[int]) -> NDArray[np.float3
 
 
 def _labelled_rows(
-    cache: FeatureCache, classes: Sequence[str]
-) -> tuple[Block, NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Rows of train and val, their targets, and which are which."""
-    block = cache.load(("train", "val"))
+    cache: FeatureCache, block: Block, classes: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Targets of the rows of train and val, and which are which."""
     targets = _targets(cache, block, classes)
     split = np.array(block.split)
     train, val = split == "train", split == "val"
     if not train.any():
         there = ", ".join(cache.manifest.counts.get("split", {})) or "none"
         raise InputError(f"{cache.path}: no rows in split 'train' (splits there: {there})")
-    return block, targets, train, val
+    return targets, train, val
 
 
 def _targets(cache: FeatureCache, block: Block, classes: Sequence[str]) -> NDArray[np.float32]:
@@ -148,14 +153,25 @@ def _targets(cache: FeatureCache, block: Block, classes: Sequence[str]) -> NDArr
 
 
 def _hold_out(targets: NDArray[np.float32], fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Rows to validate on: ``fraction`` of each class (a multi-label row's first), never the last row of a class."""
+    """Rows to validate on: ``fraction`` of all, spread over the classes by size, never the last row of a class.
+
+    A multi-label row counts for its first class.
+    """
     rng = np.random.default_rng(seed)
     first = targets.argmax(axis=1)
+    counts = np.bincount(first, minlength=targets.shape[1])
+    most = np.maximum(counts - 1, 0)
+    wanted = min(int(most.sum()), max(1, round(fraction * len(targets))))
+    taken = np.minimum(np.floor(fraction * counts).astype(int), most)
+    # What rounding down left over goes to the classes it cost most, at random among equals.
+    cost = fraction * counts - taken + rng.uniform(0, 1e-6, len(counts))
+    for label in np.argsort(-cost):
+        if taken.sum() >= wanted:
+            break
+        taken[label] += taken[label] < most[label]
     held = np.zeros(len(targets), dtype=bool)
-    for label in np.unique(first):
-        rows = np.flatnonzero(first == label)
-        count = min(len(rows) - 1, max(1, round(fraction * len(rows))))
-        held[rng.permutation(rows)[:count]] = True
+    for label in np.flatnonzero(taken):
+        held[rng.permutation(np.flatnonzero(first == label))[: taken[label]]] = True
     if not held.any():
         raise InputError("every class has one training row: nothing can be held out to validate on; add a val split")
     return held

@@ -17,7 +17,7 @@ from xfeat.training.data import check_rows, class_columns
 from xfeat.training.loop import CHECKPOINT_SECONDS
 from xfeat.training.prior import make_prior, summary
 from xfeat.training.run import Run, RunConfig, check_resumable, source_of, versions
-from xfeat.training.store import load_note, load_prior, save_note
+from xfeat.training.store import is_done, load_note, load_prior, save_note
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,11 @@ def train(
         InputError: caches that do not fit together, a run that is already there, settings that do not fit the data.
     """
     device = device or torch.device("cpu")
-    config = _config(caches, settings, seed)
+    config = _config(caches, out, settings, seed)
     run = Run(out)
-    if run.config_file.exists() and run.begun:
-        if not resume:
-            raise InputError(f"{out} holds a run already: continue it with --resume, or choose another --out")
-        check_resumable(out, run.load_config(), config)
-    elif run.begun:
-        raise InputError(f"{out} holds other files: choose a new or empty folder")
+    _check_free(run, config, resume)
     with run.locked():
+        _check_free(run, config, resume)  # again: another process may have begun a run meanwhile
         if not run.begun:
             run.save_config(config)
         trainer = BranchTrainer(run, config, settings, device, checkpoint_seconds)
@@ -82,6 +78,15 @@ def train(
             branches[modality], now = trainer.branch(cache, prior)
             fresh += [modality] if now else []
     return Outcome(note, branches, fresh)
+
+
+def _check_free(run: Run, config: RunConfig, resume: bool) -> None:
+    if run.config_file.exists() and run.begun:
+        if not resume:
+            raise InputError(f"{run.path} holds a run already: continue it with --resume, or choose another --out")
+        check_resumable(run.path, run.load_config(), config)
+    elif run.begun:
+        raise InputError(f"{run.path} holds other files: choose a new or empty folder")
 
 
 def add(
@@ -106,30 +111,40 @@ def add(
         InputError: no such run, the modality is in it already, or the classes differ.
     """
     run = Run(run_path)
-    config = run.load_config()
-    modality = cache.manifest.modality
-    if config.method != METHOD:
-        raise InputError(f"{run_path} was trained with {config.method}, which cannot be added to")
-    if modality in config.modalities:
-        raise InputError(f"{run_path} has a modality {modality!r} already: import or extract with another --modality")
-    class_columns(cache.manifest.classes, config.classes, str(cache.path))
-    settings = validated(DrclSettings, config.settings)
-    prior, note = load_prior(run.prior_file), load_note(run.prior_note)
-    if note.get("sha256") != prior.sha256:
-        raise InputError(f"{run.prior_file} is not the prior that the other branches were trained against: put it back")
+    _check_joins(run, run.load_config(), cache)
     with run.locked():
+        config = run.load_config()
+        _check_joins(run, config, cache)  # again: another process may have added one meanwhile
+        settings = validated(DrclSettings, config.settings)
+        prior, note = load_prior(run.prior_file), load_note(run.prior_note)
+        if note.get("sha256") != prior.sha256:
+            raise InputError(f"{run.prior_file} is not the prior that other branches were trained against: put it back")
+        check_rows(cache, config.classes)
         trainer = BranchTrainer(run, config, settings, device or torch.device("cpu"), checkpoint_seconds)
+        modality = cache.manifest.modality
         if note["candidates"]:
             note["candidates"][modality] = summary(trainer.candidate(cache))
         branch, _ = trainer.branch(cache, prior)
         # The modality belongs to the run from here on; a kill before this line resumes with the same command.
-        config.modalities[modality] = source_of(cache)
+        config.modalities[modality] = source_of(cache, run_path, added=True)
         save_note(run.prior_note, note)
         run.save_config(config)
     return Outcome(note, {modality: branch}, [modality])
 
 
-def _config(caches: Sequence[FeatureCache], settings: DrclSettings, seed: int) -> RunConfig:
+def _check_joins(run: Run, config: RunConfig, cache: FeatureCache) -> None:
+    modality = cache.manifest.modality
+    if config.method != METHOD:
+        raise InputError(f"{run.path} was trained with {config.method}, which cannot be added to")
+    if modality in config.modalities:
+        raise InputError(f"{run.path} has a modality {modality!r} already: import or extract with another --modality")
+    unfinished = [name for name in config.modalities if not is_done(run.branch_file(name))]
+    if unfinished:
+        names = ", ".join(unfinished)
+        raise InputError(f"{run.path} is not finished (no branch of {names}): first `xfeat train ... --resume`")
+
+
+def _config(caches: Sequence[FeatureCache], out: Path, settings: DrclSettings, seed: int) -> RunConfig:
     if not caches:
         raise InputError("no caches given: name at least one")
     sources = {}
@@ -137,7 +152,7 @@ def _config(caches: Sequence[FeatureCache], settings: DrclSettings, seed: int) -
         modality = cache.manifest.modality
         if modality in sources:
             raise InputError(f"two caches hold modality {modality!r}: a run takes one cache per modality")
-        sources[modality] = source_of(cache)
+        sources[modality] = source_of(cache, out)
     # One order whatever the order of caches: a branch's bytes must not depend on its company.
     classes = class_order(caches[0].manifest.classes)
     for cache in caches:

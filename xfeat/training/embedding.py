@@ -35,13 +35,14 @@ class Embeddings:
     multi_label: bool = False
 
 
-def embed_run(path: Path, split: str, device: torch.device) -> Embeddings:
+def embed_run(path: Path, split: str, device: torch.device, *, allow_changed: bool = False) -> Embeddings:
     """Embed the rows of one split of every modality of a run.
 
     Args:
         path: the run directory.
         split: for example ``test``.
         device: where to compute.
+        allow_changed: take caches whose samples or features changed since the run was trained.
 
     Returns:
         Vectors (n, O) float32 by modality, in the run's class order.
@@ -51,7 +52,9 @@ def embed_run(path: Path, split: str, device: torch.device) -> Embeddings:
     """
     run = Run(path)
     config = run.load_config()
-    opened = {name: run.open_cache(name, source) for name, source in config.modalities.items()}
+    opened = {
+        name: run.open_cache(name, source, allow_changed=allow_changed) for name, source in config.modalities.items()
+    }
     found = Embeddings(multi_label=_multi_label(opened.values()))
     for name, cache in opened.items():
         branch = load_branch(run.branch_file(name))

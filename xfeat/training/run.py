@@ -1,6 +1,7 @@
 """A run: a directory with everything one training leaves behind, and nothing that must be unpickled."""
 
 import json
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,17 +27,21 @@ class Source:
 
     Attributes:
         cache: its absolute path.
+        relative: its path from the run's folder, for when both have moved.
         fingerprint: its fingerprint's sha256.
         content: sha256 of its features and columns.
         dim: D.
         rows: samples in it.
+        added: it joined by ``xfeat add``.
     """
 
     cache: str
+    relative: str
     fingerprint: str
     content: str
     dim: int
     rows: int
+    added: bool = False
 
 
 @dataclass
@@ -70,10 +75,11 @@ def versions() -> dict[str, str]:
     }
 
 
-def source_of(cache: FeatureCache) -> Source:
+def source_of(cache: FeatureCache, run: Path, *, added: bool = False) -> Source:
     """What a run notes of a cache."""
-    m = cache.manifest
-    return Source(str(cache.path.resolve()), m.fingerprint_sha256, m.content, m.dim, m.rows)
+    m, path = cache.manifest, cache.path.resolve()
+    relative = Path(os.path.relpath(path, run.resolve())).as_posix()
+    return Source(str(path), relative, m.fingerprint_sha256, m.content, m.dim, m.rows, added)
 
 
 class Run:
@@ -162,20 +168,37 @@ class Run:
             document = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
             sources = {name: Source(**source) for name, source in document.pop("modalities").items()}
             return RunConfig(modalities=sources, **document)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, AttributeError, KeyError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, AttributeError, KeyError, ValueError) as error:
             raise InputError(f"{self.config_file} is damaged ({error})".replace("\n", " ")) from None
 
-    def open_cache(self, modality: str, source: Source) -> FeatureCache:
-        """The cache a modality was trained on.
+    def open_cache(self, modality: str, source: Source, *, allow_changed: bool = False) -> FeatureCache:
+        """The cache a modality was trained on, where it was or where it lies from a run that moved with it.
+
+        Args:
+            modality: its name.
+            source: what the run noted of it.
+            allow_changed: take it although its samples or features changed since.
 
         Raises:
-            InputError: it is gone, or was made anew with another fingerprint.
+            InputError: it is gone, was made anew with another fingerprint, or its samples, splits or features changed.
         """
-        cache = FeatureCache(source.cache)
+        places = [Path(source.cache), self.path / source.relative]
+        path = next((place for place in places if place.is_dir()), None)
+        if path is None:
+            raise InputError(
+                f"the cache of {modality} is no longer at {source.cache}: move it back, or correct its `cache` in "
+                f"{self.config_file}"
+            )
+        cache = FeatureCache(path)
         if cache.manifest.fingerprint_sha256 != source.fingerprint:
             raise InputError(
                 f"{cache.path} was made anew since {self.path.name} was trained: its fingerprint is "
                 f"{cache.manifest.fingerprint_sha256[:12]}, {modality} was trained on {source.fingerprint[:12]}"
+            )
+        if cache.manifest.content != source.content and not allow_changed:
+            raise InputError(
+                f"{cache.path} was rewritten since {self.path.name} was trained, so its {modality} rows and splits may "
+                "be others; train again, or accept that with --allow-changed"
             )
         return cache
 
@@ -206,7 +229,12 @@ def check_resumable(path: Path, stored: RunConfig, wanted: RunConfig) -> None:
         InputError: they differ; the difference is printed.
     """
     old, new = asdict(stored), asdict(wanted)
+    # A modality that was added later does not belong to what is resumed; a cache that moved is the same cache.
+    old["modalities"] = {name: source for name, source in old["modalities"].items() if not source["added"]}
     for document in (old, new):
         document.pop("versions")
+        for source in document["modalities"].values():
+            source.pop("cache")
+            source.pop("relative")
     if old != new:
         raise InputError(f"{path} was started with other settings ({difference(old, new)}): use them, or another --out")

@@ -79,10 +79,11 @@ class Features:
             if bad.size:
                 row, column = start + int(bad[0, 0]), int(bad[0, 1])
                 value = self._value(row, column)
-                why = f", too large for {dtype}" if np.isfinite(value) else ""
+                large = np.isfinite(value)
+                why = f", too large for {dtype}" if large else ""
+                advice = "use --dtype float32" if large and dtype == "float16" else "mend or drop the row"
                 raise InputError(
-                    f"features of row {row} (id {ids[row]!r}) hold {value}{why} in column {column}: "
-                    "mend or drop the row"
+                    f"features of row {row} (id {ids[row]!r}) hold {value}{why} in column {column}: {advice}"
                 )
             total.update(rows.astype("<f4", copy=False).data)
         return total.hexdigest()
