@@ -244,7 +244,7 @@ def test_wikipedia(shared_data: Path, letter: str, dim: int) -> None:
     ]
     assert columns.labels is not None
     split = np.array(columns.split)
-    # Rasiwasia et al. (2010): documents per category in the training set and in the test set.
+    # Rows per class as counted in the published lists.
     assert np.bincount(columns.labels[split == "train"]).tolist() == [138, 272, 244, 248, 202, 178, 186, 144, 214, 347]
     assert np.bincount(columns.labels[split != "train"]).tolist() == [34, 88, 96, 85, 65, 58, 51, 41, 71, 104]
     assert (split == "val").sum() == 231
