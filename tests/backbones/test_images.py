@@ -31,7 +31,7 @@ def test_scales_sixteen_bits_instead_of_clipping_them(tmp_path: Path) -> None:
     ("damage", "message"),
     [
         (lambda data: data[: len(data) // 2], "truncated"),
-        (lambda data: b"no image at all", "cannot identify image file file"),
+        (lambda data: b"no image at all", "not an image in a known format"),
         (lambda data: None, "file not found"),
     ],
 )

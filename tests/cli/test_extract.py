@@ -1,7 +1,6 @@
 """Commands run as a user runs them, on tiny files; bad input must give one line and exit code 2."""
 
 import csv
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,28 +10,8 @@ from PIL import Image
 
 from xfeat.cache import FeatureCache
 from xfeat.cli.extract import default_cache
-from xfeat.cli.main import main
 
 Run = tuple[int, str, str]
-
-
-@pytest.fixture
-def xfeat(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
-    """Run a command: exit code, standard output, standard error."""
-    monkeypatch.delenv("XFEAT_CACHE", raising=False)
-    monkeypatch.delenv("XFEAT_DEBUG", raising=False)
-
-    def run(*words: object) -> Run:
-        monkeypatch.setattr(sys, "argv", ["xfeat", *map(str, words)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
 
 
 def write(path: Path, rows: list[dict[str, str]]) -> Path:

@@ -62,7 +62,7 @@ def test_what_a_kill_leaves_before_anything_was_trained_is_no_obstacle(
     run.mkdir()
     (run / ".lock").touch()
     (run / "config.yaml.tmp").write_text("method: dr")
-    train([caches["image"]], run, TINY)
+    assert train([caches["image"]], run, TINY).fresh == ["image"]
 
 
 # Trains in children of its own, and kills each after as many more epochs as it is told; the last one may finish.

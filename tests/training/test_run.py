@@ -135,9 +135,11 @@ def test_a_file_is_no_place_for_a_run(tmp_path: Path) -> None:
 def test_a_run_resumes_with_its_own_configuration(tmp_path: Path) -> None:
     wanted = config()
     wanted.versions = {"xfeat": "another"}
-    check_resumable(tmp_path, config(), wanted)
     wanted.modalities = dict(reversed(wanted.modalities.items()))
-    check_resumable(tmp_path, config(), wanted)
+    check_resumable(tmp_path, config(), wanted)  # raises nothing; with one value changed it does
+    wanted.seed += 1
+    with pytest.raises(InputError, match="seed"):
+        check_resumable(tmp_path, config(), wanted)
 
 
 def test_a_run_resumes_with_no_other_configuration(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfeat.backbones.images import MAX_PIXELS, open_image
 from xfeat.errors import SampleError
 
 SIDE = 64
@@ -23,7 +24,6 @@ CLIP = 0.2
 EPSILON = 0.02
 COLOUR_GRID = 4
 COLOUR_LEVELS = 4
-MAX_PIXELS = 89_478_485  # where Pillow itself begins to warn
 
 Image64 = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -66,26 +66,7 @@ class HogBackbone:
         Raises:
             SampleError: missing, empty, corrupt, truncated, over 89 million pixels, or non-finite.
         """
-        from PIL import Image, UnidentifiedImageError
-
-        try:
-            if Path(source).stat().st_size == 0:
-                raise SampleError("empty file")
-            with Image.open(source) as image:  # reads the header only
-                if image.width * image.height > MAX_PIXELS:
-                    raise SampleError(f"image of {image.width}x{image.height} is over the limit of {MAX_PIXELS} pixels")
-                rgb = _small_rgb(image)
-        except SampleError:
-            raise
-        except FileNotFoundError:
-            raise SampleError("file not found") from None
-        except UnidentifiedImageError:
-            raise SampleError("not an image in a known format") from None
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-            raise SampleError(f"image is over the limit of {MAX_PIXELS} pixels") from None
-        except Exception as error:  # decoders raise nearly anything on damaged bytes: SyntaxError, struct.error, ...
-            raise SampleError(f"unreadable image ({_reason(error, source)})") from error
-        return np.array(rgb, dtype=np.uint8)
+        return np.array(open_image(source, _small_rgb), dtype=np.uint8)
 
     def encode(self, items: Sequence[Image64]) -> NDArray[np.float32]:
         """Filter n loaded images, each on its own so that no row depends on its batch; returns (n, 928) float32."""
@@ -93,17 +74,10 @@ class HogBackbone:
         return np.stack(rows).astype(np.float32) if rows else np.zeros((0, self.dim), np.float32)
 
 
-def _reason(error: Exception, source: Path | str) -> str:
-    """Name the error in one short line without the path: a status must read the same on every machine."""
-    text = str(error).replace(str(source), "file").replace(repr(str(source)), "file").splitlines()
-    return (text[0] if text else type(error).__name__)[:100]
-
-
 def _small_rgb(image: Any) -> Any:
     """Apply the EXIF orientation, bring any mode to RGB (wide values scaled, transparency over white) and resize."""
     from PIL import Image, ImageOps
 
-    image.load()
     upright, size = ImageOps.exif_transpose(image), (SIDE, SIDE)
     if upright.mode.startswith(("I", "F")):
         upright = Image.fromarray(_eight_bit(np.asarray(upright).astype(np.float32), upright.mode[0] == "I"))

@@ -1,5 +1,6 @@
 """Reads an image file of any mode to upright RGB, or says in one line why it cannot."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,20 +27,39 @@ def open_rgb(source: Path | str) -> "PillowImage.Image":
     """Decode a file to an RGB image: first frame, EXIF orientation applied, transparency over white.
 
     Raises:
-        SampleError: missing, corrupt, truncated, or over 89 million pixels.
+        SampleError: as ``open_image``, or floating-point values.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
+
+    return open_image(source, lambda image: _rgb(ImageOps.exif_transpose(image)))
+
+
+def open_image(source: Path | str, finish: "Callable[[PillowImage.Image], PillowImage.Image]") -> "PillowImage.Image":
+    """Decode a file and finish it while it is open; whatever goes wrong becomes one short line without the path.
+
+    Args:
+        source: the file.
+        finish: called with the decoded image.
+
+    Raises:
+        SampleError: missing, empty, corrupt, truncated, or over 89 million pixels.
+    """
+    from PIL import Image, UnidentifiedImageError
 
     try:
+        if Path(source).stat().st_size == 0:
+            raise SampleError("empty file")
         with Image.open(source) as image:  # reads the header only
             if image.width * image.height > MAX_PIXELS:
                 raise SampleError(f"image of {image.width}x{image.height} is over the limit of {MAX_PIXELS} pixels")
             image.load()
-            return _rgb(ImageOps.exif_transpose(image))
+            return finish(image)
     except SampleError:
         raise
     except FileNotFoundError:
         raise SampleError("file not found") from None
+    except UnidentifiedImageError:
+        raise SampleError("not an image in a known format") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise SampleError(f"image is over the limit of {MAX_PIXELS} pixels") from None
     except Exception as error:  # decoders raise nearly anything on damaged bytes: OSError, SyntaxError, struct.error...
