@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class Dropout(nn.Module):
     """Zeroes each value with probability p while training and scales the others by 1 / (1 - p).
 
-    PyTorch's own draws its mask with ``bernoulli_``, which on a CPU costs far more than uniform numbers and shows in the
-    training step of a small branch (benchmarks/train_drcl.py). On a GPU this one calls it.
+    PyTorch's own draws its mask with ``bernoulli_``, which on a CPU costs far more than uniform numbers and shows in
+    the training step of a small branch (benchmarks/train_drcl.py). On a GPU this one calls it.
 
     Args:
         p: in [0, 1).
