@@ -14,7 +14,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -26,6 +26,7 @@ from xfeat.backbones.registry import open_backbone
 from xfeat.cache import FeatureCache
 from xfeat.evaluation.embedded import Embedded
 from xfeat.evaluation.protocols import evaluate
+from xfeat.evaluation.similarity import Similarity
 from xfeat.extraction.importing import import_features
 from xfeat.extraction.pipeline import extract
 from xfeat.methods.drcl_settings import DrclSettings
@@ -80,13 +81,14 @@ SETS: dict[str, Callable[[Path, Path], list[FeatureCache]]] = {
 }
 
 
-def semantic_matching(caches: list[FeatureCache]) -> float:
+def semantic_matching(caches: Sequence[FeatureCache], similarity: Similarity = "cosine") -> float:
+    """Mean mAP@all of class posteriors: one logistic regression per modality."""
     items = {}
     for cache in caches:
         train_rows, test_rows = cache.load(("train",)), cache.load(("test",))
         model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=3000))
         model.fit(train_rows.features, train_rows.labels)
-        items[cache.manifest.modality] = Embedded(model.predict_proba(test_rows.features), test_rows.labels)
+        items[cache.manifest.modality] = Embedded(model.predict_proba(test_rows.features), test_rows.labels, similarity)
     return evaluate(items, cuts=(None,)).mean["mAP@all"]
 
 

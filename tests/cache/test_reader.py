@@ -1,6 +1,6 @@
 import json
-import re
 import pickle
+import re
 from pathlib import Path
 
 import h5py
@@ -103,8 +103,87 @@ def test_links_are_refused(tmp_path: Path, kind: str) -> None:
             file.create_dataset("more", (4,), "u1", external=[("/etc/passwd", 0, 4)])
         else:
             file.create_group("more")
-    with pytest.raises(InputError, match="refused"):
-        cache.load()
+    for read in (cache.load, lambda: cache.features(0), lambda: cache.features(0, check=False)):
+        with pytest.raises(InputError, match="refused"):
+            read()
+
+
+def test_features_that_lie_elsewhere_are_refused(tmp_path: Path) -> None:
+    one, other = (write_cache(tmp_path / name, make_plan()) for name in "ab")
+    with h5py.File(one.path / "00000.h5", "a") as file:
+        del file["features"]
+        file["features"] = h5py.ExternalLink(str(other.path / "00000.h5"), "/features")
+    for check in (True, False):
+        with pytest.raises(InputError, match="'features' is a link, a group or an external dataset: refused"):
+            one.features(0, check=check)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_features_of_a_shard_alone_are_those_of_its_rows(tmp_path: Path, dtype: str) -> None:
+    cache = write_cache(tmp_path / "c", make_plan(dtype=dtype))
+    whole = cache.load(ok_only=False).features
+    for check in (True, False):
+        shards = [cache.features(shard, check=check) for shard in range(4)]
+        assert [shard.shape for shard in shards] == [(16, 6), (16, 6), (16, 6), (2, 6)]
+        assert {shard.dtype for shard in shards} == {np.dtype(dtype)}
+        np.testing.assert_array_equal(np.concatenate(shards), whole)
+
+
+def test_failed_rows_keep_their_place_among_the_features_of_a_shard(tmp_path: Path) -> None:
+    plan = make_plan(rows=20)
+    with CacheWriter(tmp_path / "c", plan) as writer:
+        for shard in list(writer.missing):
+            start, stop = writer.manifest.span(shard)
+            status = ["unreadable" if row == 3 else "ok" for row in range(start, stop)]
+            writer.write(shard, make_features(plan)[start:stop], status)
+        writer.finish()
+    found = FeatureCache(tmp_path / "c").features(0)
+    assert not found[3].any()
+    np.testing.assert_array_equal(np.delete(found, 3, 0), np.delete(make_features(plan)[:16], 3, 0))
+
+
+def test_a_flipped_byte_among_the_features_of_a_shard_is_found_where_it_is_looked_for(tmp_path: Path) -> None:
+    plan = make_plan()
+    cache = write_cache(tmp_path / "c", plan)
+    flip(tmp_path / "c" / "00001.h5", make_features(plan)[20].tobytes())
+    with pytest.raises(InputError, match=r"00001\.h5: features of rows 0 to 15 differ from their checksum"):
+        cache.features(1)
+    np.testing.assert_array_equal(cache.features(0), make_features(plan)[:16])
+    unchecked = cache.features(1, check=False)
+    assert (unchecked != make_features(plan)[16:32]).any(axis=1).tolist() == [row == 4 for row in range(16)]
+
+
+def test_the_features_of_a_shard_that_is_not_there(tmp_path: Path) -> None:
+    cache = write_cache(tmp_path / "c", make_plan())
+    (tmp_path / "c" / "00002.h5").unlink()
+    with pytest.raises(InputError, match=r"00002\.h5 is missing"):
+        cache.features(2)
+    assert len(cache.features(3)) == 2
+
+
+@pytest.mark.parametrize("keep", [0, 10, 1000, -1])
+def test_the_features_of_a_truncated_shard(tmp_path: Path, keep: int) -> None:
+    cache = write_cache(tmp_path / "c", make_plan())
+    path = tmp_path / "c" / "00002.h5"
+    path.write_bytes(path.read_bytes()[:keep])
+    for check in (True, False):
+        with pytest.raises(InputError, match=r"00002\.h5 is truncated or damaged"):
+            cache.features(2, check=check)
+
+
+def test_the_features_of_another_caches_shard_are_refused(tmp_path: Path) -> None:
+    one, other = write_cache(tmp_path / "a", make_plan()), write_cache(tmp_path / "b", make_plan(seed=1))
+    (one.path / "00001.h5").write_bytes((other.path / "00001.h5").read_bytes())
+    for check in (True, False):
+        with pytest.raises(InputError, match="another fingerprint"):
+            one.features(1, check=check)
+
+
+def test_features_that_are_not_what_the_manifest_says(tmp_path: Path) -> None:
+    cache = write_cache(tmp_path / "c", make_plan())
+    (cache.path / "00003.h5").write_bytes((cache.path / "00001.h5").read_bytes())
+    with pytest.raises(InputError, match=r"00003\.h5 is truncated or damaged \(features are \(16, 6\)"):
+        cache.features(3, check=False)
 
 
 def test_an_unfinished_cache_is_not_read(tmp_path: Path) -> None:

@@ -135,7 +135,10 @@ def test_other_samples_are_refused(tmp_path: Path) -> None:
     for changed in (dataclasses.replace(plan, columns=renamed), dataclasses.replace(plan, sources=plan.columns.ids)):
         with pytest.raises(InputError, match="other samples"), CacheWriter(tmp_path / "c", changed):
             pass
-    with pytest.raises(InputError, match=r"another number of rows \(50 instead of 49\)"), CacheWriter(tmp_path / "c", make_plan(49)):
+    with (
+        pytest.raises(InputError, match=r"another number of rows \(50 instead of 49\)"),
+        CacheWriter(tmp_path / "c", make_plan(49)),
+    ):
         pass
 
 

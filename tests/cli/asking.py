@@ -2,7 +2,7 @@
 
 QUICK = [
     word
-    for pair in ("hidden=16", "out=12", "batch_size=16", "spl_epochs=4", "spl_lr=0.01", "epochs=6", "lr=0.01")
+    for pair in ("hidden=16", "out=12", "batch_size=16", "spl_epochs=4", "spl_lr=0.03", "epochs=6", "lr=0.03")
     for word in ("--set", pair)
 ]
 

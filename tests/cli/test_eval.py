@@ -70,11 +70,90 @@ def test_samples_of_several_classes_choose_their_protocol(xfeat: Xfeat, tmp_path
     refused(xfeat("eval", tmp_path / "run", "--protocol", "category"), "category needs one class per row")
 
 
+def test_the_rule_of_relevance(xfeat: Xfeat, tmp_path: Path, trained: Path) -> None:
+    caches = [multi_label_blobs(name).write(tmp_path / name).path for name in ("image", "text")]
+    run = tmp_path / "run"
+    assert xfeat("train", "drcl", *caches, "--out", run, *QUICK)[0] == 0
+    documents = {}
+    for word, statement in {
+        "any": "at least one class shared",
+        "at-least:2": "at least 2 classes shared",
+        "exact": "exactly the same classes",
+        "jaccard:0.5": "Jaccard index >= 0.5",
+    }.items():
+        code, out, _ = xfeat("eval", run, "--relevance", word, "--json", tmp_path / "e.json")
+        assert code == 0
+        said = f"protocol multi-label (relevant: {statement}), inner product, split test query->gallery"
+        assert " ".join(out.split()).startswith(said)
+        assert max(map(len, out.splitlines()[:-1])) <= 80
+        documents[word] = json.loads((tmp_path / "e.json").read_text())
+        assert documents[word]["protocol"]["relevance"] == statement
+        assert documents[word]["protocol"]["relevance_rule"] == word
+    assert json.loads(xfeat("eval", run, "--json", "-")[1])["pairs"] == documents["any"]["pairs"]
+    chance = {word: document["mean"]["chance mAP@all"] for word, document in documents.items()}
+    assert chance["any"] > chance["jaccard:0.5"] > chance["exact"]
+    single = sum(1 for row in range(0, 90, 3) if row % 2 == 0)  # rows of one class cannot share two
+    assert documents["at-least:2"]["pairs"]["image->text"]["without_relevant"] == single
+    out = xfeat("eval", run, "--relevance", "at-least:2")[1]
+    assert (
+        f"  {2 * single} queries without a relevant item left out of the means:\n    image->text {single} of 30" in out
+    )
+    refused(xfeat("eval", run, "--relevance", "most"), "unknown relevance 'most'", "jaccard:T")
+    refused(xfeat("eval", run, "--relevance", "at-least:3"), "no query has a relevant item", "3 classes shared")
+    refused(xfeat("eval", trained, "--relevance", "exact"), "protocol category")
+
+
+def test_the_runs_own_rule_of_relevance(xfeat: Xfeat, tmp_path: Path) -> None:
+    caches = [multi_label_blobs(name).write(tmp_path / name).path for name in ("image", "text")]
+    run = tmp_path / "run"
+    assert xfeat("train", "drcl", *caches, "--out", run, *QUICK, "--set", "relevance=exact")[0] == 0
+    assert "relevant: exactly the same classes" in xfeat("eval", run)[1]
+    assert "relevant: at least one class shared" in xfeat("eval", run, "--relevance", "any")[1]
+
+
+def test_classes_that_a_modality_lacks(xfeat: Xfeat, tmp_path: Path) -> None:
+    text = replace(blobs("text"), classes=("bee", "cow", "dog"))
+    caches = [blobs("image").write(tmp_path / "image").path, text.write(tmp_path / "text").path]
+    run = tmp_path / "run"
+    assert xfeat("train", "drcl", *caches, "--out", run, *QUICK)[0] == 0
+    code, out, err = xfeat("eval", run, "--json", tmp_path / "e.json")
+    assert (code, err) == (0, "")
+    assert "  classes without training rows: image 1 (dog); text 1 (ant)\n" in out
+    assert "queries without a relevant item left out of the means:" in out
+    document = json.loads((tmp_path / "e.json").read_text())
+    assert document["protocol"]["unsupported"] == {"image->text": ["ant", "dog"], "text->image": ["ant", "dog"]}
+    tested = np.array(blobs("image").split) == "test"
+    ants = int((blobs("image").labels[tested] == 0).sum())
+    assert document["pairs"]["image->text"]["without_relevant"] == ants
+
+
+def test_rows_of_classes_that_the_run_does_not_know(xfeat: Xfeat, tmp_path: Path) -> None:
+    caches = [blobs(name).write(tmp_path / name).path for name in ("image", "text")]
+    run = tmp_path / "run"
+    assert xfeat("train", "drcl", *caches, "--out", run, *QUICK)[0] == 0
+    shutil.rmtree(caches[0])
+    grown = replace(blobs("image"), classes=("ant", "bee", "cow", "dog"), labels=blobs("image").labels + 1)
+    grown.write(caches[0])
+    tested = np.array(grown.split) == "test"
+    dogs = int((grown.labels[tested] == 3).sum())
+    code, out, err = xfeat("eval", run, "--allow-changed", "--json", tmp_path / "e.json")
+    assert code == 0
+    assert err == f"note: {dogs} rows of image left out, of 1 class that the run does not know: dog\n"
+    document = json.loads((tmp_path / "e.json").read_text())
+    assert document["protocol"]["unknown"] == {"image": {"rows": dogs, "classes": ["dog"]}}
+    assert document["protocol"]["unsupported"] == {}
+    assert document["pairs"]["image->text"]["queries"] == int(tested.sum()) - dogs
+    assert "training rows" not in out
+
+
 def test_features_as_they_are(xfeat: Xfeat, caches: dict[str, Path], tmp_path: Path) -> None:
     twin = replace(blobs("image"), modality="twin").write(tmp_path / "twin").path
     code, out, _ = xfeat("eval", "--raw", caches["image"], twin)
     assert code == 0
     assert "image->twin" in out
+    typo = replace(blobs("image"), modality="typo", classes=("ant", "Bee", "cow")).write(tmp_path / "typo").path
+    err = xfeat("eval", "--raw", caches["image"], typo)[2]
+    assert err == "note: class 'bee' of image and 'Bee' of typo count as two classes\n"
     refused(xfeat("eval", "--raw", caches["image"], caches["text"]), "12", "7")
     refused(xfeat("eval", "--raw", caches["image"]), "two modalities")
     refused(xfeat("eval", caches["image"], caches["text"]), "add --raw")

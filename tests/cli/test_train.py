@@ -20,14 +20,15 @@ def test_training_says_what_it_did_within_80_columns(xfeat: Xfeat, caches: dict[
     lines = out.splitlines()
     assert lines[0].startswith("DRCL: 2 branches in ")
     assert lines[0].endswith(" s, 3 classes in 12 dimensions")
-    chosen = json.loads((tmp_path / "run" / "prior.json").read_text())["chosen"]
+    prior = json.loads((tmp_path / "run" / "prior.json").read_text())
     for name in ("image", "text"):
         (row,) = [line.split() for line in lines if line.startswith(f"  {name}")]
         note = json.loads((tmp_path / "run" / "branches" / f"{name}.json").read_text())
-        assert (row[1] == "*") is (name == chosen)
+        assert (row[1] == "*") is (name == prior["chosen"])
+        assert f"{prior['candidates'][name]['score']:.3f}" in row
         assert row[-1] == note["sha256"][:8]
         assert row[-2] == f"{note['epoch']}/6"
-    assert "* the prior: its candidate scored highest" in out
+    assert f"  * the prior, its candidate scored highest when it was chosen ({prior['score']:.3f})" in lines
     assert lines[-2:] == [f"run       {tmp_path / 'run'}", f"Next: xfeat eval {tmp_path / 'run'}"]
     assert max(map(len, lines[:-2])) <= 80
 
@@ -62,6 +63,7 @@ def test_a_finished_run_is_kept_and_resumes_to_nothing(
 def test_the_prior_as_set_is_said(xfeat: Xfeat, caches: dict[str, Path], trained: Path, tmp_path: Path) -> None:
     for prior, words in (
         ("candidate:image", "* the prior, as set ("),
+        ("ridge", "* the prior, its candidate scored highest when it was chosen ("),
         ("orthogonal", "prior: orthogonal"),
         (f"{trained}/prior.safetensors", "prior: file"),
     ):
@@ -93,18 +95,16 @@ def test_bad_words_are_one_line(xfeat: Xfeat, caches: dict[str, Path], tmp_path:
 
 def test_bad_data_are_one_line(xfeat: Xfeat, caches: dict[str, Path], tmp_path: Path) -> None:
     text = blobs("text")
-    labels = text.labels.copy()
-    labels[4] = -1
-    replace(text, labels=labels).write(tmp_path / "gap")
-    replace(text, classes=("ant", "bee", "dog")).write(tmp_path / "other")
+    replace(text, labels=np.full(60, -1)).write(tmp_path / "unlabelled")
+    replace(text, classes=("cat", "dog", "elk")).write(tmp_path / "other")
     replace(text, labels=None).write(tmp_path / "bare")
     replace(text, split=["test"] * 60).write(tmp_path / "untrained")
     text.write(tmp_path / "cut")
     shard = tmp_path / "cut" / "00001.h5"
     shard.write_bytes(shard.read_bytes()[:700])
     for name, *words in (
-        ("gap", "sample 'text/004' in split 'train' has no label"),
-        ("other", "only here: 'dog'", "missing here: 'cow'"),
+        ("unlabelled", "no rows in split 'train' with a label", "40 rows have none"),
+        ("other", "share no class"),
         ("bare", "has no labels"),
         ("untrained", "no rows in split 'train'"),
         ("cut", "00001.h5 is truncated or damaged"),
@@ -117,6 +117,7 @@ def test_a_rate_that_blows_up_is_one_line(xfeat: Xfeat, tmp_path: Path) -> None:
     wild = replace(blobs("image"), features=np.float32(1e30) * blobs("image").features)
     wild.write(tmp_path / "image")
     words = ("train", "drcl", tmp_path / "image", "--out", tmp_path / "run", *QUICK, "--set", "standardize=false")
+    words = (*words, "--set", "layers=2")  # one layer and a division by length survive it
     refused(xfeat(*words, "--set", "lr=1e30", "--set", "spl_lr=1e30"), "image spl: ", "not finite", "lower")
 
 
@@ -148,13 +149,29 @@ def test_ctrl_c_is_one_line_and_the_same_command_resumes(
     assert files(tmp_path / "run" / "branches") == files(trained / "branches")
 
 
+def test_rows_without_a_label_are_told(xfeat: Xfeat, caches: dict[str, Path], tmp_path: Path) -> None:
+    text = blobs("text")
+    labels = text.labels.copy()
+    labels[[row for row, name in enumerate(text.split) if name == "train"][:3]] = -1
+    gaps = replace(text, labels=labels).write(tmp_path / "gaps").path
+    code, out, _ = xfeat("train", "drcl", caches["image"], gaps, "--out", tmp_path / "run", *QUICK)
+    assert code == 0
+    assert [line for line in out.splitlines() if "without a label" in line] == [
+        "  note: 3 rows of text without a label left out"
+    ]
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("  text")]
+    assert [word for word in row if word != "*"][2:4] == ["37", "0"]
+
+
 def test_a_class_without_training_rows_is_told(xfeat: Xfeat, tmp_path: Path) -> None:
     samples = blobs("image")
     split = ["test" if label == 2 else "train" for label in samples.labels]
     cache = replace(samples, split=split).write(tmp_path / "image").path
     code, out, _ = xfeat("train", "drcl", cache, "--out", tmp_path / "run", *QUICK)
     assert code == 0
-    assert f"image has no training rows of 1 class: {sorted(samples.classes)[2]}" in out
+    lines = out.splitlines()
+    told = lines.index(f"  image has no training rows of 1 class: {sorted(samples.classes)[2]}")
+    assert lines[told + 1] == "  so retrieval from or to image is unsupported for it"
 
 
 def test_a_rate_for_a_modality_that_is_not_there_is_told(xfeat: Xfeat, caches: dict[str, Path], tmp_path: Path) -> None:

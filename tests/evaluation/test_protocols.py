@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from xfeat.evaluation.protocols import evaluate
 
 def literal_map(query: Embedded, gallery: Embedded, cut: int | None) -> float:
     q, g = (np.asarray(x.vectors, dtype=np.float64) for x in (query, gallery))
-    scores = (q @ g.T) / np.linalg.norm(q, axis=1)[:, None] / np.linalg.norm(g, axis=1)
+    scores = q @ g.T
+    if query.similarity == "cosine":
+        scores = scores / np.linalg.norm(q, axis=1)[:, None] / np.linalg.norm(g, axis=1)
     values = []
     for row, label in zip(scores, np.asarray(query.labels), strict=True):
         relevant = (np.asarray(gallery.labels) == label)[np.argsort(-row)]
@@ -49,6 +52,32 @@ def test_every_ordered_pair_equals_the_literal_formula(three: dict[str, Embedded
         assert result.mean[name] == pytest.approx(np.mean([p.metrics[name] for p in result.pairs.values()]))
 
 
+def test_inner_products_equal_the_literal_formula_and_long_rows_win(three: dict[str, Embedded]) -> None:
+    items = {name: replace(item, similarity="inner product") for name, item in three.items()}
+    result, by_cosine = evaluate(items), evaluate(three)
+    assert result.protocol["similarity"] == "inner product"
+    for pair, numbers in result.pairs.items():
+        query, gallery = (items[name] for name in pair.split("->"))
+        for name, cut in (("mAP@all", None), ("mAP@50", 50)):
+            assert numbers.metrics[name] == pytest.approx(literal_map(query, gallery, cut), rel=1e-6)
+        assert numbers.metrics != by_cosine.pairs[pair].metrics
+    # A factor of all rows of a modality changes nothing; one of a single row does.
+    scaled = {name: replace(item, vectors=1e-3 * np.asarray(item.vectors)) for name, item in items.items()}
+    for pair, numbers in evaluate(scaled).pairs.items():
+        assert numbers.metrics == pytest.approx(dict(result.pairs[pair].metrics), rel=1e-6)
+    vectors = np.array(items["text"].vectors)
+    vectors[0] *= 100
+    longer = evaluate({**items, "text": replace(items["text"], vectors=vectors)})
+    assert longer.pairs["image->text"].metrics != result.pairs["image->text"].metrics
+
+
+def test_embeddings_for_different_similarities_are_not_compared(three: dict[str, Embedded]) -> None:
+    mixed = {**three, "text": replace(three["text"], similarity="inner product")}
+    message = r"image by cosine, text by inner product, audio by cosine\): train their branches alike"
+    with pytest.raises(InputError, match=message):
+        evaluate(mixed)
+
+
 def test_json_has_the_agreed_shape(three: dict[str, Embedded]) -> None:
     report: dict[str, Any] = json.loads(json.dumps(evaluate(three).to_json(), allow_nan=False))
     assert list(report) == ["protocol", "seconds", "pairs", "mean"]
@@ -59,6 +88,7 @@ def test_json_has_the_agreed_shape(three: dict[str, Embedded]) -> None:
     assert report["protocol"] == {
         "name": "category",
         "relevance": "same class",
+        "relevance_rule": "same-class",
         "similarity": "cosine",
         "ties": "expected value under a uniformly random order",
         "denominator": "hits",
@@ -91,6 +121,54 @@ def test_multi_label_counts_any_shared_class_as_relevant() -> None:
     result = evaluate({"image": image, "text": text}, "multi-label").pairs
     assert result["image->text"].metrics["mAP@all"] == pytest.approx((1 + 2 / 3) / 2)
     assert result["text->image"].without_relevant == 1
+
+
+def literal_multi_map(query: Embedded, gallery: Embedded, least: int) -> float:
+    """mAP@all where relevant means at least so many classes in common."""
+    scores = torch.nn.functional.normalize(query.vectors) @ torch.nn.functional.normalize(gallery.vectors).T
+    values = []
+    for row, label in zip(scores, query.labels, strict=True):
+        relevant = [int((label & gallery.labels[i]).sum()) >= least for i in row.argsort(descending=True)]
+        places = [place for place, is_relevant in enumerate(relevant, 1) if is_relevant]
+        if places:
+            values.append(np.mean([hit / place for hit, place in enumerate(places, 1)]))
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize(("word", "least"), [("any", 1), ("at-least:1", 1), ("at-least:2", 2), ("at-least:3", 3)])
+def test_a_rule_of_relevance_changes_the_numbers(word: str, least: int) -> None:
+    generator = torch.Generator().manual_seed(5)
+    items = {
+        name: Embedded(
+            torch.randn(n, 5, generator=generator, dtype=torch.float64),
+            (torch.rand(n, 6, generator=generator) < 0.4).byte().index_fill_(1, torch.tensor([0]), 1),
+        )
+        for name, n in (("image", 30), ("text", 40))
+    }
+    result = evaluate(items, "multi-label", relevance=word, dtype=torch.float64)
+    assert result.protocol["relevance_rule"] == word
+    for pair, one in result.pairs.items():
+        query, gallery = (items[name] for name in pair.split("->"))
+        assert one.metrics["mAP@all"] == pytest.approx(literal_multi_map(query, gallery, least))
+
+
+def test_a_pair_without_any_relevant_item_is_no_number_and_not_in_the_mean() -> None:
+    """Audio shares classes with text alone."""
+    labels = {"image": [0, 1], "text": [1, 2], "audio": [2, 3]}
+    vectors = torch.eye(4)[[0, 1]]
+    result = evaluate({name: Embedded(vectors, torch.tensor(own)) for name, own in labels.items()})
+    assert {pair for pair, one in result.pairs.items() if not one.measured} == {"image->audio", "audio->image"}
+    document = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert document["pairs"]["image->audio"] == {
+        **dict.fromkeys(["mAP@all", "mAP@50", "chance mAP@all", "chance mAP@50"]),
+        "queries": 2,
+        "gallery": 2,
+        "without_relevant": 2,
+    }
+    measured = [one for pair, one in document["pairs"].items() if {"image", "audio"} != set(pair.split("->"))]
+    assert len(measured) == 4
+    for name, mean in document["mean"].items():
+        assert mean == pytest.approx(np.mean([one[name] for one in measured]))
 
 
 def test_within_adds_pairs_that_stay_out_of_the_mean(three: dict[str, Embedded]) -> None:
@@ -154,6 +232,7 @@ def test_multi_label_refuses_what_does_not_fit(labels: Any, message: str) -> Non
     ("settings", "message"),
     [
         ({"protocol": "instances"}, "unknown protocol instances"),
+        ({"relevance": "most"}, "unknown relevance 'most'"),
         ({"denominator": "k"}, "unknown denominator k"),
         ({"cuts": ()}, "cuts must be"),
         ({"cuts": (0,)}, "cuts must be"),

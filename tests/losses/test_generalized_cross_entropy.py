@@ -85,3 +85,55 @@ def test_q_outside_its_range_is_refused(q: float) -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="one shape"):
         generalized_cross_entropy(torch.zeros(2, 2), torch.ones(2, 3), 0.5)
+
+
+@given(seed=st.integers(0, 10**6), q=st.one_of(st.just(0.0), st.just(1.0), st.floats(1e-6, 1.0)))
+def test_q_may_be_a_tensor(seed: int, q: float) -> None:
+    logits, targets = (tensor.double() for tensor in draw(seed, 5, 4))
+    found, expected = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    value = generalized_cross_entropy(found, targets, torch.tensor(q, dtype=torch.float64))
+    number = generalized_cross_entropy(expected, targets, q)
+    torch.testing.assert_close(value, number, rtol=1e-12, atol=1e-15)
+    value.backward()
+    number.backward()
+    assert found.grad is not None
+    torch.testing.assert_close(found.grad, expected.grad, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("q", [0.0, 0.01, 1.0])
+def test_a_tensor_q_keeps_gradients_finite_where_the_softmax_underflows(q: float) -> None:
+    logits = torch.tensor([[0.0, 900.0, 0.0]], requires_grad=True)
+    loss = generalized_cross_entropy(logits, torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor(q))
+    loss.backward()
+    assert logits.grad is not None
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+@given(seed=st.integers(0, 10**6), batch=st.integers(1, 6), q=st.floats(0.02, 1.0))
+def test_samples_may_weigh_differently_and_the_mean_is_over_all(seed: int, batch: int, q: float) -> None:
+    logits, targets = (tensor.double() for tensor in draw(seed, batch, 4))
+    weights = torch.rand(batch, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    each = [literal(logits[row : row + 1], targets[row : row + 1], q) for row in range(batch)]
+    expected = sum(w * loss for w, loss in zip(weights.tolist(), each, strict=True)) / batch
+    found = generalized_cross_entropy(logits, targets, q, weights)
+    assert found.item() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    torch.testing.assert_close(
+        generalized_cross_entropy(logits, targets, q, torch.ones(batch).double()),
+        generalized_cross_entropy(logits, targets, q),
+    )
+
+
+def test_many_members_at_once_are_each_their_own() -> None:
+    logits, targets = torch.randn(3, 5, 4, dtype=torch.float64), torch.rand(3, 5, 4, dtype=torch.float64)
+    weights, q = torch.rand(3, 5, dtype=torch.float64), torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
+
+    def both(*inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        gradient, value = torch.func.grad_and_value(generalized_cross_entropy)(*inputs)
+        return gradient, value
+
+    gradients, values = torch.func.vmap(both)(logits, targets, q, weights)
+    for member in range(3):
+        gradient, value = both(logits[member], targets[member], q[member], weights[member])
+        torch.testing.assert_close(values[member], value)
+        torch.testing.assert_close(gradients[member], gradient)

@@ -1,12 +1,14 @@
 import math
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xfeat.errors import InputError
-from xfeat.methods.drcl_settings import MIN_EPOCHS, SMALL, SMALL_BATCHES, SMALL_OUT, DrclSettings
+from xfeat.methods.drcl_settings import MIN_EPOCHS, SMALL_BATCHES, DrclSettings
 from xfeat.methods.registry import METHODS, find_method
 from xfeat.methods.settings import read_settings, validated
 
@@ -20,22 +22,74 @@ def error_of(*words: str, file: Path | None = None) -> str:
     return str(caught.value)
 
 
-@given(rows=st.integers(1, 10**6))
-def test_small_sizes_follow_from_the_data(rows: int) -> None:
-    found = DrclSettings().resolved(rows, classes=10)
-    assert (found.hidden, found.out, found.lr, found.spl_lr) == (
-        SMALL["hidden"],
-        SMALL_OUT,
-        SMALL["lr"],
-        SMALL["spl_lr"],
-    )
+def batches_of(rows: int, batch: int) -> int:
+    """Batches of an epoch that is cut evenly: those closest to ``batch``, the larger number of two equally close."""
+    return max(1, math.floor(Fraction(rows, batch) + Fraction(1, 2)))
+
+
+@given(rows=st.integers(1, 10**6), dim=st.integers(1, 5000))
+def test_small_sizes_follow_from_the_data(rows: int, dim: int) -> None:
+    found = DrclSettings().resolved(rows, classes=10, dim=dim)
+    assert (found.hidden, found.layers, found.bias_length, found.dropout) == (256, 1, 4.0, 0.5)
+    assert (found.lr, found.spl_lr, found.lr_schedule) == (2e-3, 5e-4, "cosine")
+    assert (found.logit_scale, found.q_max, found.embedding, found.select) == (16.0, 0.2, "recast", "last")
     batch = found.batch_size
     assert batch is not None
     assert SMALL_BATCHES[0] <= batch <= SMALL_BATCHES[1]
     assert batch.bit_count() == 1
-    batches = math.ceil(rows / batch)
-    for epochs, steps in ((found.spl_epochs, SMALL["spl_steps"]), (found.epochs, SMALL["steps"])):
+    batches = batches_of(rows, batch)
+    for epochs, steps in ((found.spl_epochs, 150), (found.epochs, min(400, max(200, rows)))):
         assert epochs == max(MIN_EPOCHS, math.ceil(steps / batches))
+    noise = min(0.5, math.sqrt(dim / rows) * min(1, dim / 100))
+    assert found.skip == (10 * dim <= rows)
+    assert found.input_noise == pytest.approx(noise if noise >= 0.05 else 0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "dim", "noise"),
+    [
+        (400, 100, 0.5),
+        (1000, 160, 0.4),
+        (10_000, 100, 0.1),
+        (10_000, 50, 0),  # 0.0707 / 2
+        (400, 64, 0.256),
+        (50_000, 124, 0),
+        (50_000, 126, 0.0502),
+        (5, 900, 0.5),
+        (300, 12, 0),
+    ],
+)
+def test_noise_blurs_few_rows_and_leaves_many_alone(rows: int, dim: int, noise: float) -> None:
+    assert DrclSettings().resolved(rows, 10, dim=dim).input_noise == pytest.approx(noise, abs=1e-4)
+    assert DrclSettings(standardize=False).resolved(rows, 10, dim=dim).input_noise == 0
+    assert DrclSettings(input_noise=0.3).resolved(rows, 10, dim=dim).input_noise == 0.3
+    assert DrclSettings(input_noise=0.3, standardize=False).resolved(rows, 10, dim=dim).input_noise == 0.3
+    assert DrclSettings(size="paper").resolved(rows, 10, dim=dim).input_noise == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs"), [(30, 200), (191, 200), (192, 100), (201, 101), (330, 110), (400, 134), (960, 50)]
+)
+def test_the_second_stage_takes_a_step_for_every_row_within_bounds(rows: int, epochs: int) -> None:
+    """Batches of 128: one up to 191 rows, two up to 319, three up to 447, eight for 960."""
+    assert DrclSettings(batch_size=128).resolved(rows, 10).epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("given", "holds"),
+    [
+        ({}, False),
+        ({"select": "last"}, False),
+        ({"select": "loss"}, True),
+        ({"score_on": "val"}, True),
+        ({"size": "paper"}, True),
+        ({"size": "paper", "select": "last"}, False),
+        ({"size": "paper", "select": "last", "score_on": "val"}, True),
+    ],
+)
+def test_rows_are_held_out_only_where_they_decide_something(given: dict[str, Any], holds: bool) -> None:
+    assert DrclSettings(**given).holds_out is holds
+    assert DrclSettings(**given).resolved(100, 3).holds_out is holds
 
 
 def test_paper_sizes_are_the_papers() -> None:
@@ -45,6 +99,9 @@ def test_paper_sizes_are_the_papers() -> None:
     assert (found.spl_lr, found.lr_schedule, found.weight_decay) == (5e-4, "constant", 0.0)
     assert (found.alpha, found.beta, found.eta, found.gamma) == (0.1, 0.1, 1.0, 0.9)
     assert (found.gce, found.prior, found.score_on, found.select) == (True, "spl", "train", "loss")
+    assert (found.layers, found.bias_length, found.input_noise, found.spl_keep) == (2, 0.0, 0.0, "best")
+    assert found.skip is False
+    assert (found.logit_scale, found.q_max, found.embedding) == (1.0, 1.0, "unit")
 
 
 @pytest.mark.parametrize("size", ["small", "paper"])
@@ -73,11 +130,12 @@ def test_what_is_given_replaces_the_preset_in_both_units(size: str) -> None:
 def test_steps_become_the_fewest_whole_epochs_that_hold_them(rows: int, batch: int, steps: int) -> None:
     epochs = DrclSettings(batch_size=batch, steps=steps).resolved(rows, 3).epochs
     assert epochs is not None
-    assert (epochs - 1) * math.ceil(rows / batch) < steps <= epochs * math.ceil(rows / batch)
+    assert (epochs - 1) * batches_of(rows, batch) < steps <= epochs * batches_of(rows, batch)
 
 
 def test_the_shared_space_holds_every_class_and_a_given_prior_decides_its_width() -> None:
-    assert DrclSettings().resolved(100, 300).out == 300
+    for classes, out in ((10, 128), (64, 128), (65, 129), (300, 364)):
+        assert DrclSettings().resolved(100, classes).out == out
     assert DrclSettings(out=64).resolved(100, 10).out == 64
     assert DrclSettings().resolved(100, 10, out=32).out == 32
     assert DrclSettings(size="paper").resolved(100, 10, out=32).out == 32
@@ -161,11 +219,11 @@ def test_a_bad_file_is_one_line(tmp_path: Path, content: bytes, message: str) ->
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    assert error_of(file=tmp_path / "no.yaml") == f"config {tmp_path / 'no.yaml'} does not exist"
+    assert error_of(file=tmp_path / "no.yaml").startswith(f"config {tmp_path / 'no.yaml'} does not exist: name a file")
 
 
 def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
-    assert "cannot be read" in error_of(file=tmp_path)
+    assert f"{tmp_path} is a folder: name a file" in error_of(file=tmp_path)
 
 
 def test_every_setting_has_a_description_and_a_default_to_show() -> None:

@@ -18,7 +18,17 @@ from xfeat.training.drcl import train
 
 CLASSES = ("ant", "bee", "cow")
 WIDTHS = {"image": 12, "text": 7, "audio": 5}
-TINY = DrclSettings(hidden=16, out=12, batch_size=16, spl_epochs=4, spl_lr=0.01, epochs=6, lr=0.01)
+TINY = DrclSettings(hidden=16, out=12, batch_size=16, spl_epochs=4, spl_lr=0.03, epochs=6, lr=0.03)
+# The form of the paper, where TINY leaves that of size=small.
+PUBLISHED: dict[str, Any] = {
+    "layers": 2,
+    "bias_length": 0.0,
+    "logit_scale": 1.0,
+    "q_max": 1.0,
+    "input_noise": 0.0,
+    "embedding": "unit",
+    "select": "loss",
+}
 MODALITIES = ("image", "text", "audio")
 LONGER = TINY.model_copy(update={"spl_epochs": 25, "epochs": 35})
 
@@ -34,10 +44,10 @@ class Blobs:
     classes: Sequence[str] = CLASSES
     backbone: str = "blobs"
 
-    def write(self, path: Path) -> FeatureCache:
+    def write(self, path: Path, *, shard_rows: int = 32) -> FeatureCache:
         ids = [f"{self.modality}/{row:03d}" for row in range(len(self.features))]
         columns = Columns(ids, self.split, self.classes if self.labels is not None else (), self.labels)
-        plan = Plan(self.modality, {"backbone": self.backbone}, self.features.shape[1], columns, shard_rows=32)
+        plan = Plan(self.modality, {"backbone": self.backbone}, self.features.shape[1], columns, shard_rows=shard_rows)
         return write_cache(path, plan, self.features)
 
     def with_classes(self, order: Sequence[str]) -> "Blobs":

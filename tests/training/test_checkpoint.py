@@ -11,50 +11,72 @@ from safetensors.torch import save_file
 from tests.training.toy import ToyStage
 from xfeat.errors import InputError
 from xfeat.training.checkpoint import Best, load_checkpoint, read_tensors, save_checkpoint, write_tensors
-
-CPU = torch.device("cpu")
-
-
-def step(stage: ToyStage) -> torch.Tensor:
-    loss = stage.loss(torch.randperm(stage.rows)[: stage.batch_size], 0)["loss"]
-    stage.optimizer.zero_grad()
-    loss.backward()
-    stage.optimizer.step()
-    return loss.detach()
+from xfeat.training.loop import make_optimizer
 
 
-def saved(path: Path, identity: str = "this run", **options: Any) -> tuple[ToyStage, Best]:
-    torch.manual_seed(0)
-    stage = ToyStage(**options)
+class Training:
+    """A toy stage with all that a checkpoint holds."""
+
+    def __init__(self, seed: int = 0, **options: Any) -> None:
+        torch.manual_seed(seed)
+        self.stage = ToyStage(**options)
+        self.objective = self.stage.objective
+        self.optimizer = make_optimizer(self.stage, dict(self.objective.named_parameters()))
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def step(self) -> torch.Tensor:
+        x, y = next(iter(self.stage.train.epoch(self.stage.schedule.batch_size, self.generator)))
+        loss = self.objective(x, y, self.objective.draw(len(x), self.generator), torch.zeros(()))["loss"]
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def save(self, path: Path, epoch: int, best: Best, identity: str = "this run") -> None:
+        save_checkpoint(path, self.objective, self.optimizer, self.generator, epoch, best, identity)
+
+    def load(self, path: Path, identity: str = "this run") -> tuple[int, Best]:
+        return load_checkpoint(path, self.objective, self.optimizer, self.generator, identity)
+
+
+def saved(path: Path, **options: Any) -> tuple[Training, Best]:
+    training = Training(**options)
     for _ in range(3):
-        step(stage)
+        training.step()
     best = Best(2, -0.125, {"W": torch.arange(6.0).reshape(2, 3)})
-    save_checkpoint(path, stage, 3, best, CPU, identity)
-    return stage, best
+    training.save(path, 3, best)
+    return training, best
 
 
 @pytest.mark.parametrize("by_columns", [False, True])
 def test_a_stage_comes_back_with_its_optimizer_and_its_randomness(tmp_path: Path, by_columns: bool) -> None:
     path = tmp_path / "deep" / "toy.safetensors"
-    stage, best = saved(path, by_columns=by_columns)
-    ahead = [step(stage) for _ in range(4)]  # dropout and batches depend on the random state, steps on AdamW's
+    training, best = saved(path, by_columns=by_columns)
+    # Dropout and batches depend on the random state, steps on AdamW's.
+    ahead = [training.step() for _ in range(4)]
 
-    torch.manual_seed(99)
-    other = ToyStage(by_columns=by_columns)
-    epoch, found = load_checkpoint(path, other, CPU, "this run")
+    other = Training(seed=99, by_columns=by_columns)
+    epoch, found = other.load(path)
     assert (epoch, found.epoch, found.score) == (3, best.epoch, best.score)
     assert found.tensors.keys() == {"W"}
     assert torch.equal(found.tensors["W"], best.tensors["W"])
-    assert [group["lr"] for group in other.optimizer.param_groups] == [0.05, 0.02]
-    assert torch.equal(torch.stack([step(other) for _ in range(4)]), torch.stack(ahead))
-    for name, tensor in stage.module.state_dict().items():
-        assert torch.equal(other.module.state_dict()[name], tensor)
+    assert [group["weight_decay"] for group in other.optimizer.param_groups] == [0.1, 0]
+    assert torch.equal(torch.stack([other.step() for _ in range(4)]), torch.stack(ahead))
+    for name, tensor in training.objective.state_dict().items():
+        assert torch.equal(other.objective.state_dict()[name], tensor)
 
 
 def test_a_checkpoint_before_the_first_validation(tmp_path: Path) -> None:
     path = tmp_path / "toy.safetensors"
-    save_checkpoint(path, ToyStage(), 1, Best(0, float("-inf"), {}), CPU)
-    assert load_checkpoint(path, ToyStage(), CPU) == (1, Best(0, float("-inf"), {}))
+    Training().save(path, 1, Best(0, float("-inf"), {}))
+    assert Training().load(path) == (1, Best(0, float("-inf"), {}))
+
+
+def test_saving_does_not_disturb_a_training(tmp_path: Path) -> None:
+    training, untouched = saved(tmp_path / "toy")[0], saved(tmp_path / "other")[0]
+    for _ in range(3):
+        training.save(tmp_path / "toy", 3, Best(0, 0.0, {}))
+        assert torch.equal(training.step(), untouched.step())
 
 
 def test_equal_states_give_equal_files(tmp_path: Path) -> None:
@@ -66,13 +88,13 @@ def test_equal_states_give_equal_files(tmp_path: Path) -> None:
 def test_a_checkpoint_of_other_data_or_settings_is_refused(tmp_path: Path) -> None:
     saved(tmp_path / "toy")
     with pytest.raises(InputError, match=r"toy does not fit \(data or settings changed since\): delete it"):
-        load_checkpoint(tmp_path / "toy", ToyStage(), CPU, "that run")
+        Training().load(tmp_path / "toy", "that run")
 
 
 def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
     saved(tmp_path / "toy")
     with pytest.raises(InputError, match="toy does not fit") as caught:
-        load_checkpoint(tmp_path / "toy", ToyStage(width=5), CPU, "this run")
+        Training(width=5).load(tmp_path / "toy")
     assert "\n" not in str(caught.value)
 
 
@@ -98,7 +120,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: Callable[[Path], None])
     saved(path)
     damage(path)
     with pytest.raises(InputError, match=f"^{re.escape(str(path))} (is not a whole safetensors file|does not exist)"):
-        load_checkpoint(path, ToyStage(), CPU, "this run")
+        Training().load(path)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +133,7 @@ def test_a_safetensors_file_that_is_no_checkpoint(tmp_path: Path, meta: dict[str
     tensors, _ = read_tensors(path)
     save_file(tensors, path, meta)
     with pytest.raises(InputError, match="toy does not fit"):
-        load_checkpoint(path, ToyStage(), CPU, "this run")
+        Training().load(path)
 
 
 def test_tensors_and_metadata_come_back(tmp_path: Path) -> None:

@@ -22,6 +22,10 @@ def note_without_prior_setting(run: Path, modality: str) -> dict[str, Any]:
     return note
 
 
+def train_notes(run: Path) -> list[dict[str, Any]]:
+    return [load_note(run / "branches" / f"{modality}.json") for modality in MODALITIES]
+
+
 def test_a_run_leaves_what_it_says(together: Path) -> None:
     names = {"config.yaml", "log.jsonl", "prior.json", "prior.safetensors"}
     names |= {
@@ -84,6 +88,7 @@ def test_test_rows_and_their_labels_change_no_byte(together: Path, tmp_path: Pat
     testing = np.array(samples.split) == "test"
     features = np.where(testing[:, None], np.float32(1e6), samples.features)
     wild = replace(samples, features=features, labels=np.where(testing, -1, samples.labels))
+    assert not any(note["unlabelled_rows"] for note in train_notes(together))
     train([wild.write(tmp_path / "image")], tmp_path / "run", against(together))
     name = "branches/image.safetensors"
     assert (tmp_path / "run" / name).read_bytes() == (together / name).read_bytes()
@@ -97,12 +102,12 @@ def test_the_last_epoch_may_be_the_one_that_is_kept(caches: dict[str, FeatureCac
 def test_caches_that_do_not_fit_together_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     image = blobs("image").write(tmp_path / "image")
     twin = blobs("image", seed=1).write(tmp_path / "twin")
-    other = replace(blobs("text"), classes=("ant", "bee", "dog")).write(tmp_path / "other")
+    other = replace(blobs("text"), classes=("cat", "dog", "elk")).write(tmp_path / "other")
     bare = replace(blobs("text"), labels=None).write(tmp_path / "bare")
     for given, message in (
         ([], "no caches given"),
         ([image, twin], "two caches hold modality 'image'"),
-        ([image, other], r"classes differ .*only here: 'dog'; missing here: 'cow'"),
+        ([image, other], "share no class"),
         ([image, bare], "bare has no labels"),
         ([bare, image], "bare has no labels"),
     ):
@@ -128,3 +133,56 @@ def test_classes_in_another_order_are_matched_by_name(together: Path, tmp_path: 
         run = tmp_path / order[0].modality
         train([samples.write(tmp_path / "c" / samples.modality) for samples in order], run, TINY)
         assert files(run / "branches", "*.safetensors") == files(together / "branches", "*.safetensors")
+
+
+def test_rows_without_a_label_train_nothing_and_are_counted(together: Path, tmp_path: Path) -> None:
+    """A cache with such rows gives the branch of the cache without them."""
+    samples = blobs("image", val=True)
+    bare = np.array([name != "test" and row % 7 == 0 for row, name in enumerate(samples.split)])
+    unlabelled = replace(samples, labels=np.where(bare, -1, samples.labels))
+    split = ["none" if gone else name for gone, name in zip(bare, samples.split, strict=True)]
+    without = replace(samples, split=split)
+    notes = []
+    for name, some in (("unlabelled", unlabelled), ("without", without)):
+        notes += [train([some.write(tmp_path / "c" / name)], tmp_path / name, against(together)).branches["image"]]
+    assert [note["unlabelled_rows"] for note in notes] == [bare.sum(), 0]
+    assert notes[0]["sha256"] == notes[1]["sha256"]
+
+
+def test_a_modality_may_lack_classes_of_the_others(caches: dict[str, FeatureCache], tmp_path: Path) -> None:
+    samples = blobs("text")
+    few = samples.labels < 2
+    two = replace(
+        samples,
+        features=samples.features[few],
+        labels=samples.labels[few],
+        split=[name for name, there in zip(samples.split, few, strict=True) if there],
+        classes=CLASSES[:2],
+    ).write(tmp_path / "text")
+    outcome = train([caches["image"], two], tmp_path / "run", TINY)
+    assert outcome.prior["classes"] == list(CLASSES)
+    assert {name: note["untrained_classes"] for name, note in outcome.branches.items()} == {
+        "image": [],
+        "text": ["cow"],
+    }
+
+
+@pytest.mark.parametrize("changes", [{"precision": "bf16"}, {"class_weight": "balanced"}], ids=["bf16", "balanced"])
+def test_other_ways_to_train_are_as_independent(
+    caches: dict[str, FeatureCache], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    both, alone = tmp_path / "both", tmp_path / "alone"
+    train([caches["image"], caches["text"]], both, settings(**changes))
+    train([caches["text"]], alone, settings(**changes, prior=str(both / "prior.safetensors")))
+    assert files(alone / "branches", "*.safetensors") == {
+        name: content for name, content in files(both / "branches", "*.safetensors").items() if name.startswith("text")
+    }
+
+
+def test_a_memory_that_is_no_size_stands_in_no_runs_way(caches: dict[str, FeatureCache], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    for prior in ("spl", "orthogonal"):
+        assert "memory='lots': write a size" in train_error(
+            [caches["image"]], run, settings(memory="lots", prior=prior)
+        )
+    assert train([caches["image"]], run, TINY).fresh == ["image"]

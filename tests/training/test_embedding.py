@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import normalize
 
 from tests.training.building import CLASSES, TINY, Blobs, blobs, multi_label_blobs
 from xfeat.cache import FeatureCache
 from xfeat.errors import InputError
 from xfeat.training.drcl import train
-from xfeat.training.embedding import embed_raw, embed_run
+from xfeat.training.embedding import Blocks, Embeddings, embed_raw, embed_run
+from xfeat.training.run import Run
 from xfeat.training.store import load_branch
 
 CPU = torch.device("cpu")
@@ -45,11 +45,13 @@ def test_rows_labels_and_the_runs_class_order(run: Path) -> None:
         assert found.ids[name] == [f"{name}/{row:03d}" for row in rows]
         np.testing.assert_array_equal(found.items[name].labels, samples.labels[rows])
         branch = load_branch(run / "branches" / f"{name}.safetensors")
+        assert branch.readout is not None
         with torch.no_grad():
-            expected = branch.head(branch.scale(samples.features[rows]))
+            expected = branch.readout(branch.head(branch.scale(samples.features[rows])))
         vectors = torch.as_tensor(found.items[name].vectors)
         torch.testing.assert_close(vectors, expected)
-        torch.testing.assert_close(vectors, normalize(vectors, dim=1))
+        assert (vectors.norm(dim=1) <= 1 + 1e-6).all()
+        assert found.items[name].similarity == "inner product"
 
 
 def test_another_split(run: Path) -> None:
@@ -108,6 +110,95 @@ def test_features_as_they_are_need_caches_that_fit(tmp_path: Path) -> None:
     bare = replace(blobs("text"), labels=None).write(tmp_path / "bare")
     with pytest.raises(InputError, match="bare has no labels"):
         embed_raw([image, bare], "test")
-    other = replace(blobs("text"), classes=("ant", "bee", "dog")).write(tmp_path / "other")
-    with pytest.raises(InputError, match="only here: 'dog'"):
+    other = replace(blobs("text"), classes=("Ant", "Bee", "dog")).write(tmp_path / "other")
+    with pytest.raises(InputError, match=r"other share no class .*\(is 'ant' the same as 'Ant'\?\)"):
         embed_raw([image, other], "test")
+
+
+def test_features_as_they_are_meet_in_the_union_of_classes(tmp_path: Path) -> None:
+    image, text = blobs("image"), replace(blobs("text"), classes=("COW", "bee", "dog"))
+    found = embed_raw([image.write(tmp_path / "image"), text.write(tmp_path / "text")], "test")
+    union = ["COW", "ant", "bee", "cow", "dog"]
+    for name, samples in {"image": image, "text": text}.items():
+        tested = samples.labels[np.array(samples.split) == "test"]
+        assert [union[label] for label in found.items[name].labels] == [samples.classes[label] for label in tested]
+    assert found.notes == ["class 'cow' of image and 'COW' of text count as two classes"]
+
+
+def rewritten(run: Path, samples: Blobs) -> Embeddings:
+    """The run's embeddings after a cache was written again with other samples."""
+    shutil.rmtree(run.parent / samples.modality)
+    samples.write(run.parent / samples.modality)
+    return embed_run(run, "test", CPU, allow_changed=True)
+
+
+def test_rows_of_classes_that_the_run_does_not_know_are_left_out_and_counted(run: Path) -> None:
+    samples = replace(blobs("text"), classes=("ant", "elk", "dog"))
+    found = rewritten(run, samples)
+    rows = [row for row, split in enumerate(samples.split) if split == "test"]
+    ants = [row for row in rows if samples.labels[row] == 0]
+    assert found.ids["text"] == [f"text/{row:03d}" for row in ants]
+    assert set(found.items["text"].labels) == {0}
+    assert found.unknown == {"image": 0, "text": len(rows) - len(ants)}
+    assert found.unknown_classes == {"image": [], "text": ["elk", "dog"]}
+    assert found.unlabelled["text"] == 0
+    assert len(found.items["text"].vectors) == len(ants)
+
+
+def test_a_row_of_several_classes_keeps_those_that_the_run_knows(run: Path) -> None:
+    single = blobs("text")
+    hot = np.zeros((len(single.labels), 4), np.uint8)
+    hot[np.arange(len(hot)), single.labels] = 1
+    hot[:, 3] = 1
+    found = rewritten(run, replace(single, labels=hot, classes=("ant", "elk", "cow", "dog")))
+    rows = [row for row, split in enumerate(single.split) if split == "test" and single.labels[row] != 1]
+    assert found.ids["text"] == [f"text/{row:03d}" for row in rows]
+    np.testing.assert_array_equal(found.items["text"].labels, np.eye(3, dtype=np.uint8)[single.labels[rows]])
+    assert found.unknown_classes["text"] == ["elk", "dog"]
+
+
+def test_no_row_of_a_class_that_the_run_knows(run: Path) -> None:
+    samples = blobs("text")
+    with pytest.raises(
+        InputError, match=r"text has classes 'elk', 'fox', 'gnu', none of the run's 'ant', 'bee', 'cow'"
+    ):
+        rewritten(run, replace(samples, classes=("elk", "fox", "gnu")))
+    tested = np.array(samples.split) == "test"
+    with pytest.raises(InputError, match="no row of split 'test' has a class that the run knows"):
+        rewritten(run, replace(samples, labels=np.where(tested, 1, 0), classes=("ant", "elk")))
+
+
+def test_a_branch_that_never_trained_on_a_class(tmp_path: Path) -> None:
+    text = blobs("text")
+    kept = [row for row, label in enumerate(text.labels) if label != 1]
+    fewer = replace(
+        text,
+        features=text.features[kept],
+        labels=text.labels[kept] // 2,
+        split=[text.split[row] for row in kept],
+        classes=("ant", "cow"),
+    )
+    train([blobs("image").write(tmp_path / "image"), fewer.write(tmp_path / "text")], tmp_path / "run", TINY)
+    found = embed_run(tmp_path / "run", "test", CPU)
+    assert found.untrained == {"image": [], "text": ["bee"]}
+    assert set(found.items["text"].labels) == {0, 2}
+    assert set(found.items["image"].labels) == {0, 1, 2}
+
+
+def test_runs_share_the_rows_of_their_caches(run: Path) -> None:
+    blocks = Blocks()
+    first = embed_run(run, "test", CPU, blocks=blocks)
+    for shard in (run.parent / "image").glob("*.h5"):
+        shard.unlink()  # nothing is read a second time
+    again = embed_run(run, "test", CPU, blocks=blocks)
+    assert torch.equal(torch.as_tensor(again.items["image"].vectors), torch.as_tensor(first.items["image"].vectors))
+    with pytest.raises(InputError, match="missing"):
+        embed_run(run, "train", CPU, blocks=blocks)
+
+
+def test_the_runs_rule_of_relevance(run: Path) -> None:
+    assert embed_run(run, "test", CPU).relevance == "any"
+    config = Run(run).load_config()
+    config.settings["relevance"] = "exact"
+    Run(run).save_config(config)
+    assert embed_run(run, "test", CPU).relevance == "exact"

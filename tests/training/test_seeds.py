@@ -2,10 +2,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from xfeat.training.seeds import random_state, random_stream, set_random_state, stream_seed
+from xfeat.training.seeds import seeded, stream_seed
 
 CPU = torch.device("cpu")
+
+
+def numbers(seed: int, *names: str) -> tuple[Tensor, Tensor]:
+    """What is made, and what its generator gives after it."""
+    made, generator = seeded(lambda: torch.rand(4), CPU, seed, *names)
+    return made, torch.rand(4, generator=generator)
 
 
 def test_a_stream_seed_depends_on_its_arguments_alone() -> None:
@@ -26,32 +33,48 @@ def test_torch_takes_every_stream_seed(seed: int, names: list[str]) -> None:
     torch.Generator().manual_seed(stream_seed(seed, *names))
 
 
-def test_a_stream_repeats_itself_and_gives_the_callers_state_back() -> None:
+def test_what_is_made_and_what_comes_after_repeat_themselves() -> None:
+    first = numbers(5, "a")
+    torch.rand(100)
+    torch.manual_seed(8)
+    for one, again in zip(first, numbers(5, "a"), strict=True):
+        assert torch.equal(one, again)
+    for other in (numbers(5, "b"), numbers(6, "a"), numbers(5, "a", "a")):
+        assert not any(torch.equal(one, two) for one, two in zip(first, other, strict=True))
+
+
+def test_the_generator_goes_on_where_making_stopped() -> None:
+    made, after = numbers(5, "a")
+    assert not torch.equal(made, after)
+    both, _ = seeded(lambda: torch.rand(8), CPU, 5, "a")
+    assert torch.equal(both, torch.cat([made, after]))
+
+
+def test_the_callers_state_comes_back() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    with random_stream(CPU, 5, "a"):
-        first = torch.rand(4)
+    numbers(5, "a")
     assert torch.equal(torch.get_rng_state(), before)
-    torch.rand(100)
-    with random_stream(CPU, 5, "a"):
-        again = torch.rand(4)
-    with random_stream(CPU, 5, "b"):
-        other = torch.rand(4)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
 
 
 def test_the_callers_state_comes_back_after_an_error_too() -> None:
     before = torch.get_rng_state()
-    with pytest.raises(RuntimeError, match="size"), random_stream(CPU, 5, "a"):
-        torch.rand(4) + torch.rand(5)
+    with pytest.raises(RuntimeError, match="size"):
+        seeded(lambda: torch.rand(4) + torch.rand(5), CPU, 5, "a")
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_state_is_put_back_where_it_was_taken() -> None:
-    with random_stream(CPU, 5, "a"):
-        torch.rand(3)
-        state = random_state(CPU)
-        ahead = torch.rand(3)
-        set_random_state(CPU, state)
-        assert torch.equal(torch.rand(3), ahead)
+def test_two_streams_side_by_side_do_not_feel_each_other() -> None:
+    (_, one), (_, two) = (seeded(lambda: torch.rand(4), CPU, 5, name) for name in "ab")
+    mixed = [(torch.rand(2, generator=one), torch.rand(2, generator=two)) for _ in range(2)]
+    assert torch.equal(torch.cat([first for first, _ in mixed]), numbers(5, "a")[1])
+    assert torch.equal(torch.cat([second for _, second in mixed]), numbers(5, "b")[1])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_weights_start_from_the_same_values_on_a_gpu() -> None:
+    device = torch.device("cuda")
+    made, generator = seeded(lambda: torch.rand(4), device, 5, "a")
+    assert torch.equal(made, numbers(5, "a")[0])
+    _, again = seeded(lambda: torch.rand(4), device, 5, "a")
+    assert torch.equal(torch.rand(4, generator=generator, device=device), torch.rand(4, generator=again, device=device))

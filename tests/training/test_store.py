@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from tests.training.building import files
 from xfeat.errors import InputError
-from xfeat.heads import Branch
+from xfeat.heads import Branch, Recast
 from xfeat.training.checkpoint import read_tensors
 from xfeat.training.data import InputScale
 from xfeat.training.store import is_done, load_branch, load_note, load_prior, save_branch, save_note, save_prior, sha256
@@ -16,11 +16,21 @@ from xfeat.training.store import is_done, load_branch, load_note, load_prior, sa
 CLASSES = ["ant", "größe", "鳥"]
 
 
-def some_branch(path: Path, **note: Any) -> tuple[Branch, InputScale]:
+def some_branch(
+    path: Path,
+    *,
+    layers: int = 2,
+    bias: float = 0.0,
+    skip: bool = False,
+    readout: Recast | None = None,
+    **note: Any,
+) -> tuple[Branch, InputScale]:
     torch.manual_seed(0)
-    head = Branch(4, 6, 5)
+    head = Branch(4, 6, 5, layers=layers, bias_length=bias, skip=skip)
+    if head.skip:
+        torch.nn.init.normal_(head.skip.weight)
     scale = InputScale(torch.randn(4), torch.rand(4) + 0.5)
-    save_branch(path, head.state_dict(), scale, {"in_dim": 4, "hidden": 6, "out_dim": 5, **note})
+    save_branch(path, head.state_dict(), scale, {"in_dim": 4, "hidden": 6, "out_dim": 5, **note}, readout)
     return head, scale
 
 
@@ -70,13 +80,25 @@ def test_a_missing_or_damaged_prior_is_named(tmp_path: Path) -> None:
         load_prior(tmp_path / "w.safetensors")
 
 
-def test_a_branch_comes_back_as_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("bias", [0.0, 4.0])
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("recast", [False, True])
+def test_a_branch_comes_back_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layers: int, bias: float, skip: bool, recast: bool
+) -> None:
     path = tmp_path / "image.safetensors"
-    head, scale = some_branch(path, epoch=3)
+    readout = Recast(torch.randn(5, 3), 16.0) if recast else None
+    head, scale = some_branch(path, layers=layers, bias=bias, skip=skip, readout=readout, epoch=3)
     stored = load_branch(path)
-    assert not stored.head.training
     x = torch.randn(7, 4)
-    assert torch.equal(stored.head(x), head.eval()(x))
+    assert torch.equal(stored.head(x), head(x))
+    z = head(scale(x.numpy())).detach()
+    expected = readout(z) if readout else z
+    assert stored.similarity == ("inner product" if recast else "cosine")
+    assert torch.equal(stored.embed(x.numpy(), torch.device("cpu")), expected)
+    monkeypatch.setattr("xfeat.training.store.EMBED_ROWS", 3)
+    torch.testing.assert_close(stored.embed(x.numpy(), torch.device("cpu")), expected)
     assert torch.equal(stored.scale.mean, scale.mean)
     assert torch.equal(stored.scale.std, scale.std)
     assert stored.note == {"in_dim": 4, "hidden": 6, "out_dim": 5, "epoch": 3, "sha256": sha256(path)}
@@ -84,9 +106,20 @@ def test_a_branch_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_equal_branches_are_equal_files(tmp_path: Path) -> None:
-    some_branch(tmp_path / "a" / "image.safetensors")
-    some_branch(tmp_path / "b" / "image.safetensors")
-    assert files(tmp_path / "a") == files(tmp_path / "b")
+    for readout in (None, Recast(torch.eye(5, 3), 16.0)):
+        some_branch(tmp_path / "a" / "image.safetensors", readout=readout)
+        some_branch(tmp_path / "b" / "image.safetensors", readout=readout)
+        assert files(tmp_path / "a") == files(tmp_path / "b")
+
+
+@pytest.mark.parametrize("missing", ["readout/prior", "readout/axes"])
+def test_half_a_readout(tmp_path: Path, missing: str) -> None:
+    path = tmp_path / "image.safetensors"
+    some_branch(path, readout=Recast(torch.eye(5, 3), 16.0))
+    save_file({name: t for name, t in read_tensors(path)[0].items() if name != missing}, path)
+    save_note(path.with_suffix(".json"), {**load_note(path.with_suffix(".json")), "sha256": sha256(path)})
+    with pytest.raises(InputError, match="does not fit its note"):
+        load_branch(path)
 
 
 def test_a_branch_and_a_note_that_do_not_belong_together(tmp_path: Path) -> None:

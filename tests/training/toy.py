@@ -4,17 +4,59 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from xfeat.heads import dropout_mask
+from xfeat.methods.base import Noise, Objective, Schedule
+from xfeat.training.resident import InputScale, ResidentRows, Table
+
+CLASSES = 3
+
+
+class ToyRows(ResidentRows):
+    """Numbered rows that remember which batches were made of them, epoch by epoch."""
+
+    def __init__(self, rows: int) -> None:
+        labels = torch.arange(rows) % CLASSES
+        features = torch.randn(rows, 4, generator=torch.Generator().manual_seed(0)) + 3 * one_hot(labels, 4)
+        table = Table(features, labels, CLASSES)
+        super().__init__(table, torch.arange(rows), InputScale(torch.zeros(4), torch.ones(4)))
+        self.seen: list[list[list[int]]] = []
+
+    def batches(self, batch_size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        found = super().batches(batch_size, generator)
+        self.seen.append([batch.tolist() for batch in found])
+        return found
+
+
+class ToyObjective(Objective):
+    """Regression of targets, with dropout. Where q is 1 and ``broken``, the loss is not a number."""
+
+    def __init__(self, width: int, by_columns: bool, broken: bool) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, width), nn.Linear(width, CLASSES)
+        if by_columns:
+            self.first.weight = nn.Parameter(self.first.weight.detach().T.contiguous().T)
+        self.broken = broken
+
+    def draw(self, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
+        return {"mask": dropout_mask(rows, self.first.out_features, 0.5, generator)}
+
+    def forward(self, x: Tensor, y: Tensor, noise: Noise, q: Tensor) -> dict[str, Tensor]:
+        hidden = self.first(x) * noise["mask"] if "mask" in noise else self.first(x)
+        error = (self.last(hidden) - y).square().mean() * (1 + q)
+        if self.broken:
+            error = error / (1 - q).abs().ceil()
+        return {"loss": error, "half": error / 2}
 
 
 class ToyStage:
-    """Regression with dropout and fused AdamW that records its batches and learning rates.
+    """Trains a toy objective; the weights of the last layer decay, its bias and the first layer do not.
 
     With ``by_columns`` a parameter's memory is ordered by columns. With ``scores`` an epoch's score is given; otherwise
-    it is the negative error. From epoch ``broken`` on, the loss is not a number.
+    it is the negative error. In epoch ``broken`` the loss is not finite.
     """
-
-    lr_schedule: Literal["constant", "cosine"]
 
     def __init__(
         self,
@@ -23,43 +65,32 @@ class ToyStage:
         batch_size: int = 4,
         epochs: int = 5,
         validate_every: int = 1,
+        lr: float = 0.05,
         lr_schedule: Literal["constant", "cosine"] = "cosine",
+        weight_decay: float = 0.1,
         scores: Sequence[float] | None = None,
         broken: int | None = None,
         width: int = 3,
         by_columns: bool = False,
     ) -> None:
-        data = torch.Generator().manual_seed(0)
-        self.features = torch.randn(rows, 4, generator=data)
-        self.targets = self.features.sum(1, keepdim=True)
-        self.module = nn.Sequential(nn.Linear(4, width), nn.Dropout(0.5), nn.Linear(width, 1))
-        if by_columns:
-            self.module[0].weight = nn.Parameter(self.module[0].weight.detach().T.contiguous().T)
-        self.optimizer = optim.AdamW(
-            [{"params": [*self.module[0].parameters()]}, {"params": [*self.module[2].parameters()], "lr": 0.02}],
-            lr=0.05,
-            fused=True,
-        )
-        self.rows, self.batch_size, self.epochs = rows, batch_size, epochs
-        self.validate_every, self.lr_schedule = validate_every, lr_schedule
+        self.train = ToyRows(rows)
+        self.objective = ToyObjective(width, by_columns, broken is not None)
+        betas = (0.5, 0.999)
+        self.schedule = Schedule(batch_size, epochs, validate_every, lr, lr_schedule, weight_decay, betas)
         self.scores, self.broken = scores, broken
-        self.batches: list[list[list[int]]] = [[] for _ in range(epochs)]
-        self.rates: list[list[float]] = []
 
-    def loss(self, batch: Tensor, epoch: int) -> dict[str, Tensor]:
-        assert self.module.training
-        self.batches[epoch].append(batch.tolist())
-        self.rates.append([float(group["lr"]) for group in self.optimizer.param_groups])
-        error = (self.module(self.features[batch]) - self.targets[batch]).square().mean()
-        if self.broken is not None and epoch >= self.broken:
-            error = error * float("nan")
-        return {"loss": error, "half": error / 2}
+    def decays(self, name: str) -> bool:
+        return name == "last.weight"
+
+    def q(self, epoch: int) -> float:
+        return 1.0 if epoch == self.broken else epoch / (2 * self.schedule.epochs)
 
     def validate(self, epoch: int) -> dict[str, Tensor]:
-        assert not self.module.training
+        assert not torch.is_grad_enabled()
         if self.scores is not None:
             return {"score": torch.tensor(self.scores[epoch])}
-        return {"score": -(self.module(self.features) - self.targets).square().mean()}
+        x, y = next(iter(self.train.pieces()))
+        return {"score": -self.objective(x, y, {}, torch.zeros(()))["loss"]}
 
     def keep(self) -> dict[str, Tensor]:
-        return self.module.state_dict()
+        return self.objective.state_dict()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from xfeat.cache.columns import OK
 from xfeat.cache.manifest import Manifest, load_manifest
-from xfeat.cache.shard import Block, read_shard
+from xfeat.cache.shard import Block, read_features, read_shard
 from xfeat.errors import InputError
 
 
@@ -79,6 +79,17 @@ class FeatureCache:
             filled += len(kept)
         return _join(parts, features[:filled])
 
+    def features(self, shard: int, *, check: bool = True) -> NDArray[Any]:
+        """The features of one shard, (n, D) in the stored dtype, failed rows (zeros) included.
+
+        Args:
+            shard: counted from 0.
+            check: compare them with their checksums.
+
+        Raises:
+            InputError: the shard is missing, truncated or damaged.
+        """
+        return read_features(self.path / f"{shard:05d}.h5", self.manifest, shard, check=check)
 
     def _rows(self) -> int:
         # The manifest's word is not enough to allocate by.

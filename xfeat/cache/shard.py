@@ -1,7 +1,8 @@
 """One immutable HDF5 shard: written whole, read whole, every byte of its columns under a checksum."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from xfeat.cache.manifest import SCHEMA, Manifest
 from xfeat.errors import InputError
 
 CHECK_ROWS = 1024
+AGAIN = "delete this shard and run the command that wrote the cache again"
 STRINGS = ("ids", "split", "status", "pair", "camera")
 
 
@@ -125,6 +127,29 @@ def read_shard(
     return _read(path, manifest, shard, check, with_features)[0]
 
 
+def read_features(path: Path, manifest: Manifest, shard: int, *, check: bool = True) -> NDArray[Any]:
+    """The features of one shard alone, (n, D): what a pass over a cache larger than memory reads.
+
+    Args:
+        path: its file.
+        manifest: of its cache.
+        shard: its number.
+        check: compare them with their checksums.
+
+    Raises:
+        InputError: as ``read_shard``.
+    """
+    start, stop = manifest.span(shard)
+    with _opened(path) as file:
+        _check_layout(file, (stop - start, manifest.dim), manifest.dtype)
+        features: NDArray[Any] = file["features"][...]
+        checksums, stored = file["checksums"][...], str(file.attrs["fingerprint"])
+    _check_fingerprint(path, stored, manifest)
+    if check:
+        _compare(features, checksums, path)
+    return features
+
+
 def shard_checksums(path: Path, manifest: Manifest, shard: int) -> tuple[Block, bytes]:
     """Read and check a shard; its rows and its checksums as bytes.
 
@@ -135,28 +160,19 @@ def shard_checksums(path: Path, manifest: Manifest, shard: int) -> tuple[Block, 
 
 
 def _read(path: Path, manifest: Manifest, shard: int, check: bool, with_features: bool) -> tuple[Block, bytes]:
-    fingerprint = manifest.fingerprint_sha256
     start, stop = manifest.span(shard)
-    again = "delete this shard and run the command that wrote the cache again"
-    if not path.is_file():
-        raise InputError(f"shard {path} is missing: run the command that wrote the cache again")
-    try:
-        with h5py.File(path, "r") as file:
-            _refuse_links(file, path)
-            stored = str(file.attrs["fingerprint"])
-            columns_checksum = int(file.attrs["columns_checksum"])
-            checksums = file["checksums"][...]
-            _check_layout(file, (stop - start, manifest.dim), manifest.dtype)
-            features = file["features"][:, : manifest.dim if with_features else 0]
-            arrays = {name: _raw(file[name]) for name in (*STRINGS, "labels") if name in file}
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise InputError(f"shard {path} is truncated or damaged ({_first_line(error)}): {again}") from None
-    if stored != fingerprint:
-        raise InputError(f"shard {path} has another fingerprint ({stored[:12]}) than its manifest ({fingerprint[:12]})")
+    with _opened(path) as file:
+        stored = str(file.attrs["fingerprint"])
+        columns_checksum = int(file.attrs["columns_checksum"])
+        checksums = file["checksums"][...]
+        _check_layout(file, (stop - start, manifest.dim), manifest.dtype)
+        features = file["features"][:, : manifest.dim if with_features else 0]
+        arrays = {name: _raw(file[name]) for name in (*STRINGS, "labels") if name in file}
+    _check_fingerprint(path, stored, manifest)
     if columns_checksum != _columns_checksum(arrays):
-        raise InputError(f"shard {path}: ids, labels or another column differ from their checksum: {again}")
+        raise InputError(f"shard {path}: ids, labels or another column differ from their checksum: {AGAIN}")
     if check and with_features:
-        _compare(features, checksums, path, again)
+        _compare(features, checksums, path)
     if not _labels_fit(arrays.get("labels"), manifest):
         raise InputError(f"shard {path}: its labels do not fit the {len(manifest.classes)} classes of the manifest")
     strings = {name: [text.decode() for text in arrays[name].tolist()] for name in STRINGS if name in arrays}
@@ -170,6 +186,25 @@ def _read(path: Path, manifest: Manifest, shard: int, check: bool, with_features
         strings.get("camera"),
     )
     return block, _summary(checksums, columns_checksum)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    """The file, closed at the end; whatever is wrong with it inside the block is one line."""
+    if not path.is_file():
+        raise InputError(f"shard {path} is missing: run the command that wrote the cache again")
+    try:
+        with h5py.File(path, "r") as file:
+            _refuse_links(file, path)
+            yield file
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"shard {path} is truncated or damaged ({_first_line(error)}): {AGAIN}") from None
+
+
+def _check_fingerprint(path: Path, stored: str, manifest: Manifest) -> None:
+    wanted = manifest.fingerprint_sha256
+    if stored != wanted:
+        raise InputError(f"shard {path} has another fingerprint ({stored[:12]}) than its manifest ({wanted[:12]})")
 
 
 def _check_layout(file: h5py.File, shape: tuple[int, int], dtype: str) -> None:
@@ -231,15 +266,15 @@ def _columns_checksum(arrays: dict[str, NDArray[Any]]) -> int:
     return total.intdigest()
 
 
-def _compare(features: NDArray[Any], checksums: NDArray[Any], path: Path, again: str) -> None:
+def _compare(features: NDArray[Any], checksums: NDArray[Any], path: Path) -> None:
     found = _checksums(features)
     if found.shape != checksums.shape:
-        raise InputError(f"shard {path}: {len(checksums)} checksums for {len(found)} blocks of rows: {again}")
+        raise InputError(f"shard {path}: {len(checksums)} checksums for {len(found)} blocks of rows: {AGAIN}")
     bad = np.flatnonzero(found != checksums)
     if bad.size:
         first = int(bad[0]) * CHECK_ROWS
         last = min(first + CHECK_ROWS, len(features)) - 1
-        raise InputError(f"shard {path}: features of rows {first} to {last} differ from their checksum: {again}")
+        raise InputError(f"shard {path}: features of rows {first} to {last} differ from their checksum: {AGAIN}")
 
 
 def _summary(checksums: NDArray[np.uint64], columns_checksum: int) -> bytes:

@@ -11,13 +11,16 @@ import typer
 
 from xfeat import __version__
 from xfeat.cli.add import add
+from xfeat.cli.add_class import add_class
 from xfeat.cli.backbones import backbones
 from xfeat.cli.cache import cache_app
 from xfeat.cli.demo import demo
 from xfeat.cli.eval import evaluate
 from xfeat.cli.extract import extract
 from xfeat.cli.import_ import import_
+from xfeat.cli.join import join
 from xfeat.cli.methods import methods
+from xfeat.cli.prior import prior_app
 from xfeat.cli.train import train
 from xfeat.errors import XfeatError
 
@@ -62,11 +65,12 @@ def _resumable(command: _Command) -> _Command:
     return run
 
 
-for _command in (demo, extract, import_, train, add, evaluate, methods, backbones):
+for _command in (demo, extract, import_, train, add, add_class, join, evaluate, methods, backbones):
     app.command({import_: "import", evaluate: "eval"}.get(_command))(_resumable(_command))
-for _known in cache_app.registered_commands:
-    _known.callback = _resumable(_known.callback) if _known.callback else None
-app.add_typer(cache_app, name="cache")
+for _name, _group in (("prior", prior_app), ("cache", cache_app)):
+    for _known in _group.registered_commands:
+        _known.callback = _resumable(_known.callback) if _known.callback else None
+    app.add_typer(_group, name=_name)
 
 
 def main() -> None:

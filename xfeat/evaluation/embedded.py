@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfeat.errors import InputError
+from xfeat.evaluation.similarity import Similarity
 
 Array: TypeAlias = Tensor | NDArray[Any]
 
@@ -18,11 +19,13 @@ Array: TypeAlias = Tensor | NDArray[Any]
 class Embedded:
     """One modality's items in the common space.
 
-    ``vectors`` is (N, d) numbers; ``labels`` is (N,) integers, the class of each item, or (N, C) multi-hot 0 or 1.
+    ``vectors`` is (N, d) numbers; ``labels`` is (N,) integers, the class of each item, or (N, C) multi-hot 0 or 1;
+    ``similarity`` is what the vectors were made to be compared by.
     """
 
     vectors: Array
     labels: Array
+    similarity: Similarity = "cosine"
 
 
 def checked_vectors(embeddings: Mapping[str, Embedded], device: torch.device | str | None = None) -> dict[str, Tensor]:
@@ -47,6 +50,19 @@ def checked_vectors(embeddings: Mapping[str, Embedded], device: torch.device | s
         listed = ", ".join(f"{name} {dim}" for name, dim in dims.items())
         raise InputError(f"embedding dimensions differ ({listed}): modalities compare only in one common space")
     return vectors
+
+
+def common_similarity(embeddings: Mapping[str, Embedded]) -> Similarity:
+    """What all modalities are compared by.
+
+    Raises:
+        InputError: they differ.
+    """
+    found = {item.similarity for item in embeddings.values()}
+    if len(found) > 1:
+        listed = ", ".join(f"{name} by {item.similarity}" for name, item in embeddings.items())
+        raise InputError(f"embeddings are made for different similarities ({listed}): train their branches alike")
+    return found.pop()
 
 
 def checked_classes(name: str, item: Embedded, device: torch.device) -> Tensor:

@@ -9,23 +9,24 @@ import torch
 from torch import Tensor
 
 from xfeat.errors import InputError
-from xfeat.evaluation.embedded import Embedded, checked_classes, checked_multi_hot, checked_vectors
+from xfeat.evaluation.embedded import (
+    Embedded,
+    checked_classes,
+    checked_multi_hot,
+    checked_vectors,
+    common_similarity,
+)
 from xfeat.evaluation.ranking import average_precision
-from xfeat.evaluation.relevance import Relevance, same_class, shared_class
+from xfeat.evaluation.relevance import Relevance, RelevanceRule, relevance_rule, same_class
+from xfeat.evaluation.similarity import Similarity
 from xfeat.evaluation.ties import Cut, Denominator, chance_average_precision
 
-
-@dataclass(frozen=True)
-class _Protocol:
-    relevance: str
-    labels: Callable[[str, Embedded, torch.device], Tensor]
-    relevant: Callable[[Tensor, Tensor], Relevance]
-
-
-PROTOCOLS: Mapping[str, _Protocol] = {
-    "category": _Protocol("same class", checked_classes, same_class),
-    "multi-label": _Protocol("at least one class shared", checked_multi_hot, shared_class),
+CATEGORY, MULTI_LABEL = "category", "multi-label"
+PROTOCOLS: Mapping[str, Callable[[str, Embedded, torch.device], Tensor]] = {
+    CATEGORY: checked_classes,
+    MULTI_LABEL: checked_multi_hot,
 }
+"""The labels that each protocol works on."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class PairResult:
     """One direction of retrieval.
 
     ``metrics`` and ``chance`` are by metric name ("mAP@all", "mAP@50"), in [0, 1]: means over the queries that have a
-    relevant gallery item, and what a random ranking is expected to reach on the same queries. ``queries`` counts all
-    queries, ``without_relevant`` those left out of the means, ``gallery`` the items that each query ranks.
+    relevant gallery item, and what a random ranking is expected to reach on the same queries; NaN where no query has
+    one. ``queries`` counts all queries, ``without_relevant`` those left out of the means, ``gallery`` the items that
+    each query ranks.
     """
 
     metrics: Mapping[str, float]
@@ -42,6 +44,11 @@ class PairResult:
     queries: int
     gallery: int
     without_relevant: int
+
+    @property
+    def measured(self) -> bool:
+        """Whether any query has a relevant item."""
+        return self.without_relevant < self.queries
 
     def numbers(self) -> dict[str, float]:
         """The metrics and, under "chance " and the metric's name, their chance levels."""
@@ -58,15 +65,15 @@ class Evaluation:
 
     @property
     def mean(self) -> dict[str, float]:
-        """Means over the pairs of different modalities of metrics and chance levels."""
-        numbers = [result.numbers() for pair, result in self.pairs.items() if len(set(pair.split("->"))) == 2]
+        """Means over the measured pairs of different modalities of metrics and chance levels."""
+        numbers = [one.numbers() for pair, one in self.pairs.items() if _across(pair) and one.measured]
         return {name: sum(pair[name] for pair in numbers) / len(numbers) for name in numbers[0]}
 
     def to_json(self) -> dict[str, Any]:
-        """A dict of plain JSON values."""
+        """A dict of plain JSON values; a number that could not be measured is None."""
         pairs = {
             pair: {
-                **result.numbers(),
+                **{name: value if result.measured else None for name, value in result.numbers().items()},
                 "queries": result.queries,
                 "gallery": result.gallery,
                 "without_relevant": result.without_relevant,
@@ -82,19 +89,22 @@ def evaluate(
     cuts: Sequence[Cut] = (None, 50),
     denominator: Denominator = "hits",
     *,
+    relevance: str = "any",
     within: bool = False,
     dtype: torch.dtype = torch.float32,
     memory: int = 256 << 20,
     device: torch.device | str | None = None,
 ) -> Evaluation:
-    """Mean average precision of retrieval from every modality to every other one, by cosine similarity.
+    """Mean average precision of retrieval from every modality to every other one, by the similarity of the embeddings.
 
     Args:
         embeddings: two modalities or more in one common space, by name.
         protocol: ``"category"`` (labels (N,), relevant: same class) or ``"multi-label"`` (labels (N, C) multi-hot,
-            relevant: a class in common).
+            relevant: what ``relevance`` says).
         cuts: ranks that count, each an int >= 1 or None for all of them: "mAP@50", "mAP@all".
         denominator: of average precision at a cut: ``"hits"`` within the cut, or ``"min"`` of cut and relevant items.
+        relevance: of the multi-label protocol: ``any`` (a class in common), ``exact``, ``at-least:N`` or ``jaccard:T``,
+            see `relevance_rule`.
         within: also retrieve inside each modality, the query itself left out; such pairs stay out of the mean.
         dtype: of the scores, torch.float32 or torch.float64.
         memory: bytes that a block of queries may take, see `average_precision`.
@@ -104,16 +114,17 @@ def evaluate(
         Metrics, chance levels and counts by pair.
 
     Raises:
-        InputError: embeddings or labels that do not fit each other or the protocol, an unknown setting, or a pair in
-            which no query has a relevant item.
+        InputError: embeddings or labels that do not fit each other or the protocol, an unknown setting, or no query
+            that has a relevant item in another modality.
     """
     started = time.perf_counter()
     if protocol not in PROTOCOLS:
         raise InputError(f"unknown protocol {protocol}: choose one of {', '.join(PROTOCOLS)}")
     _check_settings(cuts, denominator, dtype)
-    chosen = PROTOCOLS[protocol]
+    similarity = common_similarity(embeddings) if embeddings else "cosine"
+    rule = _rule(protocol, relevance)
     vectors = checked_vectors(embeddings, device)
-    labels = {name: chosen.labels(name, item, vectors[name].device) for name, item in embeddings.items()}
+    labels = {name: PROTOCOLS[protocol](name, item, vectors[name].device) for name, item in embeddings.items()}
     if len({rows.shape[1:] for rows in labels.values()}) > 1:
         listed = ", ".join(f"{name} {rows.shape[1]}" for name, rows in labels.items())
         raise InputError(f"numbers of classes differ ({listed}): multi-hot labels need the same columns everywhere")
@@ -127,17 +138,24 @@ def evaluate(
                 f"{query}->{gallery}",
                 vectors[query],
                 vectors[gallery],
-                chosen.relevant(labels[query], labels[gallery]),
+                rule.relevant(labels[query], labels[gallery]),
                 cuts,
                 denominator,
+                similarity=similarity,
                 exclude_self=query == gallery,
                 dtype=dtype,
                 memory=memory,
             )
+    if not any(one.measured for pair, one in pairs.items() if _across(pair)):
+        raise InputError(
+            f"{next(filter(_across, pairs))}: no query has a relevant item in the gallery ({rule.statement}), "
+            "nor in any other pair: check that all use the same classes"
+        )
     stated = {
         "name": protocol,
-        "relevance": chosen.relevance,
-        "similarity": "cosine",
+        "relevance": rule.statement,
+        "relevance_rule": rule.word,
+        "similarity": similarity,
         "ties": "expected value under a uniformly random order",
         "denominator": denominator,
         "cuts": ["all" if cut is None else cut for cut in cuts],
@@ -155,6 +173,7 @@ def _pair(
     cuts: Sequence[Cut],
     denominator: Denominator,
     *,
+    similarity: Similarity,
     exclude_self: bool,
     dtype: torch.dtype,
     memory: int,
@@ -163,11 +182,18 @@ def _pair(
     if ranked == 0:
         raise InputError(f"{name}: a single item has nothing to be compared with")
     result = average_precision(
-        queries, gallery, relevance, cuts, denominator, exclude_self=exclude_self, dtype=dtype, memory=memory
+        queries,
+        gallery,
+        relevance,
+        cuts,
+        denominator,
+        similarity=similarity,
+        exclude_self=exclude_self,
+        dtype=dtype,
+        memory=memory,
     )
     asked = result.relevant > 0
-    if not bool(asked.any()):
-        raise InputError(f"{name}: no query has a relevant item in the gallery, check that both use the same classes")
+    # Means over no query are NaN.
     means = cast("list[float]", result.values[asked].mean(0).tolist())
     relevant = result.relevant[asked]
     names = ["mAP@all" if cut is None else f"mAP@{cut}" for cut in cuts]
@@ -178,6 +204,16 @@ def _pair(
     return PairResult(
         dict(zip(names, means, strict=True)), chance, len(queries), ranked, len(queries) - int(asked.sum())
     )
+
+
+def _across(pair: str) -> bool:
+    query, gallery = pair.split("->")
+    return query != gallery
+
+
+def _rule(protocol: str, relevance: str) -> RelevanceRule:
+    rule = relevance_rule(relevance)
+    return rule if protocol == MULTI_LABEL else RelevanceRule("same-class", "same class", same_class)
 
 
 def _check_settings(cuts: Sequence[Cut], denominator: str, dtype: torch.dtype) -> None:

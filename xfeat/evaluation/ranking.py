@@ -1,4 +1,4 @@
-"""Exact average precision of cosine rankings, in blocks of queries.
+"""Exact average precision of rankings by similarity, in blocks of queries.
 
 A ranking is sorted as packed integers: twice the order of the score, plus a bit that says "relevant". Sorting them
 moves no index, needs no gather, and shows ties between relevant and irrelevant items as neighbours that differ in that
@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xfeat.evaluation.cosine import CosineScores, unit_rows
 from xfeat.evaluation.relevance import Relevance
+from xfeat.evaluation.similarity import Scores, Similarity, short_rows, unit_rows
 from xfeat.evaluation.ties import Certain, Cut, Denominator, TieGroups, expected_average_precision, segment_sums
 
 # Working bytes per score of a block at its worst (every item relevant or tied), float32 and float64: measured.
@@ -40,11 +40,12 @@ def average_precision(
     cuts: Sequence[Cut] = (None,),
     denominator: Denominator = "hits",
     *,
+    similarity: Similarity = "cosine",
     exclude_self: bool = False,
     dtype: torch.dtype = torch.float32,
     memory: int = 256 << 20,
 ) -> AveragePrecision:
-    """Average precision of each query's ranking of the gallery by cosine similarity.
+    """Average precision of each query's ranking of the gallery by similarity.
 
     Tied items of different relevance count with the expected value over random orders (see `xfeat.evaluation.ties`).
 
@@ -54,9 +55,10 @@ def average_precision(
         relevance: which gallery items are relevant, on the same device.
         cuts: each an int >= 1, or None for the whole gallery.
         denominator: of average precision at a cut, see `expected_average_precision`.
+        similarity: ``cosine``, or ``inner product``.
         exclude_self: leave gallery item i out of the ranking of query i (queries and gallery are the same set).
         dtype: of the scores, torch.float32 or torch.float64; precisions are summed in float64 either way.
-        memory: bytes that a block may take besides unit-length copies of the inputs; at least one query is ranked at
+        memory: bytes that a block may take besides scaled copies of the inputs; at least one query is ranked at
             a time.
 
     Returns:
@@ -67,7 +69,8 @@ def average_precision(
         >>> ap.values.flatten().tolist()
         [1.0, 1.0]
     """
-    scores = CosineScores(unit_rows(queries, dtype), unit_rows(gallery, dtype))
+    scaled = unit_rows if similarity == "cosine" else short_rows
+    scores = Scores(scaled(queries, dtype), scaled(gallery, dtype))
     step = max(1, memory // (_BYTES_PER_SCORE[dtype] * len(gallery)))
     values = torch.empty(len(queries), len(cuts), dtype=torch.float64, device=queries.device)
     relevant = torch.empty(len(queries), dtype=torch.int64, device=queries.device)
@@ -75,7 +78,7 @@ def average_precision(
         rows = slice(first, min(first + step, len(queries)))
         block, truth = scores.block(rows), relevance(rows)
         if exclude_self:
-            # Below every cosine, so ranked last, and cut off there.
+            # Below every score, so ranked last, and cut off there.
             block.diagonal(first).fill_(-1.5)
         keys = (_float32_keys if dtype == torch.float32 else _float64_keys)(block, truth)
         del block, truth
@@ -88,7 +91,7 @@ def average_precision(
 def _float32_keys(scores: Tensor, relevant: Tensor) -> Tensor:
     """(q, N) int32, sorted: best score first, inside a tie irrelevant items first. Overwrites the scores."""
     # The bits of a float, negative ones mirrored, are integers in the order of the floats (and -0.0 is 0.0). Below 2.0
-    # they stay below 2**30, so doubling a cosine's leaves the last bit for relevance without any rounding.
+    # they stay below 2**30, so doubling a score's leaves the last bit for relevance without any rounding.
     bits = scores.view(torch.int32)
     sign = bits >> 31
     bits.bitwise_xor_(sign.bitwise_and(0x7FFFFFFF)).sub_(sign)

@@ -4,6 +4,7 @@ Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Netw
 eq. 6. DRCL (arXiv 2501.05686) lets q grow from 0 to 1 while it trains.
 """
 
+import torch
 from torch import Tensor
 
 
@@ -22,13 +23,17 @@ def class_log_probability(logits: Tensor, targets: Tensor) -> Tensor:
     return (logits.log_softmax(dim=1) + weights.log()).logsumexp(dim=1)
 
 
-def generalized_cross_entropy(logits: Tensor, targets: Tensor, q: float) -> Tensor:
+def generalized_cross_entropy(
+    logits: Tensor, targets: Tensor, q: float | Tensor, weights: Tensor | None = None
+) -> Tensor:
     """Mean over the batch of ``(1 - p^q) / q``, p the probability given to the sample's own classes.
 
     Args:
         logits: (B, C) float, unnormalised scores.
         targets: (B, C) non-negative class weights, each row with a positive sum.
-        q: in [0, 1]. At 0 the loss is its limit ``-log p``, cross entropy; at 1 it is ``1 - p``.
+        q: in [0, 1]. At 0 the loss is its limit ``-log p``, cross entropy; at 1 it is ``1 - p``. As a scalar tensor it
+            is not checked, and a compiled or captured step need not be made anew when it changes.
+        weights: (B,) factor of each sample; None is 1 throughout. The mean is still over B.
 
     Returns:
         Scalar >= 0. Where a row has no class it is NaN: labels are checked when they are read, because a look at
@@ -41,12 +46,17 @@ def generalized_cross_entropy(logits: Tensor, targets: Tensor, q: float) -> Tens
         >>> generalized_cross_entropy(torch.zeros(1, 4), torch.eye(4)[:1], q=1.0)
         tensor(0.7500)
     """
-    if not 0.0 <= q <= 1.0:
+    if not isinstance(q, Tensor) and not 0.0 <= q <= 1.0:
         raise ValueError(f"q must lie in [0, 1], got {q}")
     if logits.shape != targets.shape:
         raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(targets.shape)} must have one shape")
-    log_p = class_log_probability(logits, targets)
-    if q == 0.0:
-        return -log_p.mean()
+    each = _each(class_log_probability(logits, targets), q)
+    return each.mean() if weights is None else (each * weights).mean()
+
+
+def _each(log_p: Tensor, q: float | Tensor) -> Tensor:
     # expm1 keeps the digits that 1 - p^q loses at small q.
-    return -(q * log_p).expm1().mean() / q
+    if isinstance(q, Tensor):
+        divisor = torch.where(q > 0, q, 1.0)
+        return torch.where(q > 0, -(q * log_p).expm1() / divisor, -log_p)
+    return -log_p if q == 0.0 else -(q * log_p).expm1() / q

@@ -1,25 +1,46 @@
 """What the training loop needs from a method: stages of minibatch steps on one modality's data."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
-from torch import Tensor, nn, optim
+import torch
+from torch import Tensor, nn
+
+Noise: TypeAlias = Mapping[str, Tensor]
+"""All randomness of one step, drawn before it: the step itself is a function of its inputs."""
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Samples on the device.
+def batch_count(rows: int, batch_size: int) -> int:
+    """Batches in an epoch: as many as come closest to ``batch_size`` when all rows are dealt out evenly; at least 1."""
+    return max(1, (2 * rows + batch_size) // (2 * batch_size))
+
+
+class Rows(Protocol):
+    """Samples of one modality, wherever they lie.
 
     Attributes:
-        features: (n, D) float32, standardised where the run asks for it.
-        targets: (n, C) float32, one-hot or multi-hot scaled to sum 1; every row has a class.
+        dim: D, width of the features.
+        classes: C.
+        device: where batches are.
     """
 
-    features: Tensor
-    targets: Tensor
+    dim: int
+    classes: int
+    device: torch.device
 
     def __len__(self) -> int:
-        return len(self.features)
+        """How many there are."""
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """All rows once, shuffled, in equal batches of about ``batch_size``.
+
+        Yields:
+            (B, D) float32 scaled features and (B, C) float32 targets, one-hot or multi-hot scaled to sum 1.
+        """
+
+    def pieces(self, most: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows in order, in pieces like those of ``epoch``; ``most`` rows, spread evenly, where that is fewer."""
 
 
 @dataclass(frozen=True)
@@ -30,48 +51,85 @@ class BranchData:
         modality: its name.
         train: training rows.
         val: validation rows, for model selection.
+        counts: (C,) training rows of each class; a row of k classes counts 1/k for each.
+        unlabelled: rows of train and val that were left out because they have no label.
     """
 
     modality: str
     train: Rows
     val: Rows
+    counts: Tensor
+    unlabelled: int = 0
 
     @property
     def dim(self) -> int:
         """D, width of the features."""
-        return self.train.features.shape[1]
+        return self.train.dim
 
     @property
     def classes(self) -> int:
         """C, number of classes."""
-        return self.train.targets.shape[1]
+        return self.train.classes
 
 
-class Stage(Protocol):
-    """One training of one module. The loop owns batches, randomness, checkpoints and the log.
+class Objective(nn.Module):
+    """Parameters to train and the loss they are trained for; ``forward`` is a pure function of its inputs.
 
-    Attributes:
-        optimizer: over the module's parameters.
-        rows: number of training rows.
-        batch_size: rows per step, at most.
-        epochs: passes over the training rows.
-        validate_every: epochs between two looks at ``validate``.
-        lr_schedule: ``constant``, or ``cosine`` from the optimizer's rate down to 0 at the last step.
+    So the same code trains one network, or many at once under ``torch.func.vmap``, eagerly or compiled.
     """
 
-    @property
-    def module(self) -> nn.Module:
-        """Everything that is trained."""
+    def draw(self, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The randomness of one step on a batch of ``rows``."""
+        raise NotImplementedError
 
-    optimizer: optim.Optimizer
-    rows: int
+    def forward(self, x: Tensor, y: Tensor, noise: Noise, q: Tensor) -> dict[str, Tensor]:
+        """Scalars by name; ``loss`` is the one to descend."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a stage trains.
+
+    Attributes:
+        batch_size: rows per step, about: all rows are dealt out evenly.
+        epochs: passes over the training rows.
+        validate_every: epochs between two looks at ``validate``.
+        lr: learning rate of Adam.
+        lr_schedule: ``constant``, or ``cosine`` down to 0 at the last step.
+        weight_decay: decoupled, of the parameters that ``Stage.decays`` names.
+        betas: of Adam.
+    """
+
     batch_size: int
     epochs: int
     validate_every: int
+    lr: float
     lr_schedule: Literal["constant", "cosine"]
+    weight_decay: float
+    betas: tuple[float, float]
 
-    def loss(self, batch: Tensor, epoch: int) -> dict[str, Tensor]:
-        """Scalars by name for the rows of ``batch`` (B,) int64; ``loss`` is the one to descend."""
+
+class Stage(Protocol):
+    """One training of one objective. The loop owns batches, randomness, optimizer, checkpoints and the log."""
+
+    @property
+    def objective(self) -> Objective:
+        """Everything that is trained."""
+
+    @property
+    def train(self) -> Rows:
+        """Rows to train on."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """How long and how fast."""
+
+    def decays(self, name: str) -> bool:
+        """Whether weight decay acts on a parameter of the objective."""
+
+    def q(self, epoch: int) -> float:
+        """The value that the objective takes as ``q`` in an epoch, counted from 0."""
 
     def validate(self, epoch: int) -> dict[str, Tensor]:
         """Scalars by name after an epoch; ``score`` decides which epoch is kept: higher is better."""

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,21 +10,36 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from xfeat.errors import InputError
+from xfeat.methods.shipped import find_config
 
 Model = TypeVar("Model", bound=BaseModel)
+ABOUT = "about"  # the entry of a config that is no setting
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a config holds.
+
+    Attributes:
+        about: what it is for, in words and numbers for people; empty where it says nothing.
+        settings: of the method, not validated yet.
+    """
+
+    about: dict[str, Any]
+    settings: dict[str, Any]
 
 
 def read_settings(file: Path | None, words: Iterable[str]) -> dict[str, Any]:
     """Settings of a YAML file, overlaid with ``key=value`` words; a dot reaches inside: ``modality_lr.image=1e-4``.
 
     Args:
-        file: a YAML mapping; None for none.
+        file: a YAML mapping, or the name of a shipped config; None for none. Its ``about`` is no setting.
         words: values are read as YAML, so ``true``, ``1e-4`` and ``null`` mean what they say.
 
     Raises:
-        InputError: no such file, not a mapping, or a word without ``=``.
+        InputError: as ``read_config``, or a word without ``=``.
     """
-    values = _read_file(file) if file is not None else {}
+    values = read_config(file).settings if file is not None else {}
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key:
@@ -36,6 +52,20 @@ def read_settings(file: Path | None, words: Iterable[str]) -> dict[str, Any]:
                 raise InputError(f"--set {word!r}: {name} is not a mapping")
         inner[last] = _value(word, text)
     return values
+
+
+def read_config(file: Path) -> Config:
+    """A config by its path or, where there is no such file, by the name it is shipped under.
+
+    Raises:
+        InputError: no such file or name, not a mapping, or an ``about`` that is none.
+    """
+    file = find_config(file)
+    settings = _read_file(file)
+    about = settings.pop(ABOUT, None)
+    if about is not None and not isinstance(about, dict):
+        raise InputError(f"config {file}: {ABOUT} must be a mapping, got {type(about).__name__}")
+    return Config(about or {}, settings)
 
 
 def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
@@ -58,8 +88,6 @@ def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
 def _read_file(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"config {file} does not exist") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"config {file} cannot be read as YAML ({' '.join(str(error).split())})") from None
     if values is None:

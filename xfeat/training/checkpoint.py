@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn, optim
 
 from xfeat.cache.files import whole_file
 from xfeat.errors import InputError
-from xfeat.methods.base import Stage
-from xfeat.training.seeds import random_state, set_random_state
+
+RANDOM = "random"
 
 
 @dataclass
@@ -32,21 +32,30 @@ class Best:
     tensors: dict[str, Tensor]
 
 
-def save_checkpoint(path: Path, stage: Stage, epoch: int, best: Best, device: torch.device, identity: str = "") -> None:
-    """Write everything that the next epoch depends on: module, optimizer, random states, best epoch.
+def save_checkpoint(
+    path: Path,
+    module: nn.Module,
+    optimizer: optim.Optimizer,
+    generator: torch.Generator,
+    epoch: int,
+    best: Best,
+    identity: str = "",
+) -> None:
+    """Write everything that the next epoch depends on: module, optimizer, random state, best epoch.
 
     Args:
         path: the file; replaced whole.
-        stage: the stage after ``epoch`` epochs.
+        module: after ``epoch`` epochs.
+        optimizer: of its parameters.
+        generator: of the stream.
         epoch: epochs done.
         best: the best epoch so far.
-        device: whose random state to keep.
         identity: of data and settings; the checkpoint resumes nothing else.
     """
-    tensors = {f"module/{name}": tensor for name, tensor in stage.module.state_dict().items()}
-    for number, slots in stage.optimizer.state_dict()["state"].items():
+    tensors = {f"module/{name}": tensor for name, tensor in module.state_dict().items()}
+    for number, slots in optimizer.state_dict()["state"].items():
         tensors.update({f"optimizer/{number}/{name}": value for name, value in slots.items()})
-    tensors.update({f"random/{name}": state for name, state in random_state(device).items()})
+    tensors[RANDOM] = generator.get_state()
     tensors.update({f"best/{name}": tensor for name, tensor in best.tensors.items()})
     state = json.dumps(
         {"identity": identity, "epoch": epoch, "best_epoch": best.epoch, "best_score": best.score}, sort_keys=True
@@ -54,8 +63,10 @@ def save_checkpoint(path: Path, stage: Stage, epoch: int, best: Best, device: to
     write_tensors(path, tensors, {"xfeat": state})
 
 
-def load_checkpoint(path: Path, stage: Stage, device: torch.device, identity: str = "") -> tuple[int, Best]:
-    """Put a stage back to where ``save_checkpoint`` saw it.
+def load_checkpoint(
+    path: Path, module: nn.Module, optimizer: optim.Optimizer, generator: torch.Generator, identity: str = ""
+) -> tuple[int, Best]:
+    """Put a training back to where ``save_checkpoint`` saw it.
 
     Returns:
         Epochs done and the best epoch so far.
@@ -68,16 +79,15 @@ def load_checkpoint(path: Path, stage: Stage, device: torch.device, identity: st
         state = json.loads(meta["xfeat"])
         if state["identity"] != identity:
             raise ValueError("data or settings changed since")
-        stage.module.load_state_dict(_part(tensors, "module/"))
-        optimizer = stage.optimizer.state_dict()
-        parameters = [parameter for group in stage.optimizer.param_groups for parameter in group["params"]]
+        module.load_state_dict(_part(tensors, "module/"))
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         slots: dict[int, dict[str, Tensor]] = {}
         for name, tensor in _part(tensors, "optimizer/").items():
             number, slot = name.split("/")
             slots.setdefault(int(number), {})[slot] = _laid_out_as(parameters[int(number)], tensor)
-        stage.optimizer.load_state_dict({"state": slots, "param_groups": optimizer["param_groups"]})
-        set_random_state(device, _part(tensors, "random/"))
-        kept = {name: tensor.to(device) for name, tensor in _part(tensors, "best/").items()}
+        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        generator.set_state(tensors[RANDOM])
+        kept = {name: tensor.to(generator.device) for name, tensor in _part(tensors, "best/").items()}
         return int(state["epoch"]), Best(int(state["best_epoch"]), float(state["best_score"]), kept)
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         why = str(error).splitlines()[0]

@@ -11,11 +11,12 @@ from xfeat.cache import FeatureCache
 from xfeat.errors import InputError
 from xfeat.methods.drcl_settings import DrclSettings
 from xfeat.methods.settings import validated
-from xfeat.samples.labels import class_order
 from xfeat.training.branches import METHOD, BranchTrainer
-from xfeat.training.data import check_rows, class_columns
+from xfeat.training.classes import union_of_classes
+from xfeat.training.data import ModalityRows, check_rows
 from xfeat.training.loop import CHECKPOINT_SECONDS
-from xfeat.training.prior import make_prior, summary
+from xfeat.training.memory import memory_budget
+from xfeat.training.prior import make_prior, prior_file, summary
 from xfeat.training.run import Run, RunConfig, check_resumable, source_of, versions
 from xfeat.training.store import is_done, load_note, load_prior, save_note
 
@@ -63,14 +64,11 @@ def train(
         InputError: caches that do not fit together, a run that is already there, settings that do not fit the data.
     """
     device = device or torch.device("cpu")
-    config = _config(caches, out, settings, seed)
-    run = Run(out)
-    _check_free(run, config, resume)
-    with run.locked():
-        _check_free(run, config, resume)  # again: another process may have begun a run meanwhile
-        if not run.begun:
-            run.save_config(config)
-        trainer = BranchTrainer(run, config, settings, device, checkpoint_seconds)
+    trainer = begin(caches, out, settings, seed, device, resume, checkpoint_seconds)
+    with trainer.run.locked():
+        _check_free(trainer.run, trainer.config, resume)  # again: another process may have begun a run meanwhile
+        if not trainer.run.begun:
+            trainer.run.save_config(trainer.config)
         prior, note = make_prior(trainer, caches)
         branches, fresh = {}, []
         for cache in caches:
@@ -78,6 +76,28 @@ def train(
             branches[modality], now = trainer.branch(cache, prior)
             fresh += [modality] if now else []
     return Outcome(note, branches, fresh)
+
+
+def begin(
+    caches: Sequence[FeatureCache],
+    out: Path,
+    settings: DrclSettings,
+    seed: int,
+    device: torch.device,
+    resume: bool,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    rows: dict[str, ModalityRows] | None = None,
+) -> BranchTrainer:
+    """Check everything that can be checked before training, and return what trains.
+
+    The arguments are those of ``train``; ``rows`` is shared by the trainers of a group, so that a modality is read once
+    for all of them.
+    """
+    config = _config(caches, out, settings, seed)
+    run = Run(out)
+    _check_free(run, config, resume)
+    memory_budget(settings.memory, device)  # a bad one is refused before anything is written
+    return BranchTrainer(run, config, settings, device, checkpoint_seconds, {} if rows is None else rows)
 
 
 def _check_free(run: Run, config: RunConfig, resume: bool) -> None:
@@ -153,12 +173,15 @@ def _config(caches: Sequence[FeatureCache], out: Path, settings: DrclSettings, s
         if modality in sources:
             raise InputError(f"two caches hold modality {modality!r}: a run takes one cache per modality")
         sources[modality] = source_of(cache, out)
-    # One order whatever the order of caches: a branch's bytes must not depend on its company.
-    classes = class_order(caches[0].manifest.classes)
+    classes = _classes(caches, settings)
     for cache in caches:
-        if not cache.manifest.classes:
-            raise InputError(f"{cache.path} has no labels: DRCL needs them")
-        class_columns(cache.manifest.classes, classes, str(cache.path))
         # Every cache is looked at before the first is trained.
         check_rows(cache, classes)
     return RunConfig(METHOD, seed, settings.model_dump(), classes, sources, versions())
+
+
+def _classes(caches: Sequence[FeatureCache], settings: DrclSettings) -> list[str]:
+    """The run's classes: of the prior where one is given, which may know more of them; else of all caches."""
+    file = prior_file(settings)
+    # One order whatever the order of caches: a branch's bytes must not depend on its company.
+    return load_prior(file).classes if file else union_of_classes(caches)

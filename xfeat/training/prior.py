@@ -11,10 +11,10 @@ from xfeat.errors import InputError
 from xfeat.methods.drcl import orthogonal_columns
 from xfeat.methods.drcl_settings import DrclSettings
 from xfeat.training.branches import BranchTrainer
-from xfeat.training.data import class_columns
-from xfeat.training.seeds import random_stream
+from xfeat.training.seeds import seeded
 from xfeat.training.store import Prior, is_done, load_note, load_prior, save_note, save_prior
 
+WORDS = ("spl", "orthogonal", "ridge")
 CANDIDATE = "candidate:"
 
 
@@ -34,24 +34,26 @@ def make_prior(trainer: BranchTrainer, caches: Sequence[FeatureCache]) -> tuple[
     wanted = settings.prior
     candidates: dict[str, Any] = {}
     out = settings.resolved(1, len(classes)).out or 1
-    made = wanted in ("spl", "orthogonal") or wanted.startswith(CANDIDATE)
+    made = wanted in WORDS or wanted.startswith(CANDIDATE)
     if made and out < len(classes):
         raise InputError(f"out is {out}, but {len(classes)} classes need at least as many dimensions: set out higher")
-    if wanted == "spl" or wanted.startswith(CANDIDATE):
+    if learns_candidates(settings):
         names = [cache.manifest.modality for cache in caches]
-        if wanted != "spl" and wanted.removeprefix(CANDIDATE) not in names:
+        named = wanted.startswith(CANDIDATE)
+        if named and wanted.removeprefix(CANDIDATE) not in names:
             raise InputError(f"prior {wanted!r}: no such modality here (there are {', '.join(names)})")
         candidates = {cache.manifest.modality: summary(trainer.candidate(cache)) for cache in caches}
         best = max(sorted(candidates), key=lambda name: float(candidates[name]["score"]))
-        chosen = best if wanted == "spl" else wanted.removeprefix(CANDIDATE)
+        chosen = wanted.removeprefix(CANDIDATE) if named else best
         weight = load_prior(run.candidate_file(chosen)).weight
     elif wanted == "orthogonal":
         chosen = "orthogonal"
-        with random_stream(torch.device("cpu"), trainer.config.seed, "prior", "orthogonal"):
-            weight = orthogonal_columns(out, len(classes))
+        weight, _ = seeded(
+            lambda: orthogonal_columns(out, len(classes)), torch.device("cpu"), trainer.config.seed, "prior", chosen
+        )
     else:
         chosen = "file"
-        weight = _prior_from_file(Path(wanted), settings, classes)
+        weight = _prior_from_file(Path(wanted), settings)
     sha = save_prior(run.prior_file, weight, classes)
     note = {
         "prior": wanted if chosen != "file" else "file",
@@ -66,13 +68,30 @@ def make_prior(trainer: BranchTrainer, caches: Sequence[FeatureCache]) -> tuple[
     return load_prior(run.prior_file), note
 
 
-def _prior_from_file(path: Path, settings: DrclSettings, classes: list[str]) -> torch.Tensor:
+def learns_candidates(settings: DrclSettings) -> bool:
+    """Whether every modality offers a candidate, learned or in closed form."""
+    return settings.prior in ("spl", "ridge") or settings.prior.startswith(CANDIDATE)
+
+
+def prior_file(settings: DrclSettings) -> Path | None:
+    """The file that the settings name as prior, if they name one.
+
+    Raises:
+        InputError: a prior that is no known word and no file.
+    """
+    if settings.prior in WORDS or settings.prior.startswith(CANDIDATE):
+        return None
+    path = Path(settings.prior)
     if not path.is_file():
-        raise InputError(f"prior {str(path)!r}: not spl, orthogonal, candidate:MODALITY, and no such file")
-    prior = load_prior(path)
-    if settings.out not in (None, prior.weight.shape[0]):
-        raise InputError(f"out is {settings.out}, but the prior {path} has {prior.weight.shape[0]} dimensions")
-    return prior.weight[:, class_columns(prior.classes, classes, str(path))]
+        raise InputError(f"prior {settings.prior!r}: not {', '.join(WORDS)}, candidate:MODALITY, and no such file")
+    return path
+
+
+def _prior_from_file(path: Path, settings: DrclSettings) -> torch.Tensor:
+    weight = load_prior(path).weight
+    if settings.out not in (None, weight.shape[0]):
+        raise InputError(f"out is {settings.out}, but the prior {path} has {weight.shape[0]} dimensions")
+    return weight
 
 
 def summary(note: dict[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Independent streams of randomness: one per seed, modality and stage, so that no branch feels another."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
+
+Made = TypeVar("Made")
 
 
 def stream_seed(seed: int, *names: str) -> int:
@@ -13,25 +15,24 @@ def stream_seed(seed: int, *names: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
-@contextmanager
-def random_stream(device: torch.device, seed: int, *names: str) -> Iterator[None]:
-    """Run a block with torch's default generators seeded for this stream; the caller's state comes back afterwards."""
-    devices = [device.index or 0] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+def seeded(make: Callable[[], Made], device: torch.device, seed: int, *names: str) -> tuple[Made, torch.Generator]:
+    """What ``make`` builds from torch's default generator, and a generator for everything after it.
+
+    Both depend on the seed and the names alone. Parameters are drawn on the CPU whatever the device, so that they start
+    from the same values everywhere. The caller's random state comes back.
+
+    Args:
+        make: called with the default generator seeded.
+        device: of the generator that is returned.
+        seed: of the run.
+        names: of the stream.
+    """
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(seed, *names))
-        yield
-
-
-def random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    """State of the default generators that a stream uses, by device type."""
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def set_random_state(device: torch.device, state: dict[str, torch.Tensor]) -> None:
-    """Put back what ``random_state`` returned."""
-    torch.set_rng_state(state["cpu"].cpu())
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+        made = make()
+        generator = torch.Generator(device)
+        if device.type == "cpu":
+            generator.set_state(torch.get_rng_state())
+        else:
+            generator.manual_seed(stream_seed(seed, *names, "device"))
+    return made, generator

@@ -2,22 +2,26 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xfeat.cache.files import write_text
 from xfeat.errors import InputError
-from xfeat.heads import Branch
+from xfeat.evaluation.similarity import Similarity
+from xfeat.heads import Branch, Recast
+from xfeat.methods.drcl import EMBED_ROWS, embed
 from xfeat.training.checkpoint import read_tensors, write_tensors
-from xfeat.training.data import InputScale
+from xfeat.training.resident import InputScale
 
 SCALE = "input_scale/"
 HEAD = "head/"
+READOUT = "readout/"
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,30 @@ class StoredBranch:
     """A trained branch as it lies on disk.
 
     Attributes:
-        head: the network, in evaluation mode.
+        head: the network.
         scale: of its inputs.
         note: sizes, chosen epoch, score, settings, sha256.
+        readout: what makes the head's output an embedding; None where it is one.
     """
 
     head: Branch
     scale: InputScale
     note: dict[str, Any]
+    readout: Recast | None = None
+
+    @property
+    def similarity(self) -> Similarity:
+        """What its embeddings are compared by."""
+        return "inner product" if self.readout else "cosine"
+
+    def embed(self, features: NDArray[Any], device: torch.device) -> Tensor:
+        """Embeddings (n, O) float32 of cached features (n, D), on the device."""
+        head, scale = self.head.to(device), self.scale
+        pieces = []
+        for start in range(0, len(features), EMBED_ROWS):
+            z = embed(head, scale(features[start : start + EMBED_ROWS]).to(device))
+            pieces.append(self.readout.to(device)(z) if self.readout else z)
+        return torch.cat(pieces)
 
 
 def sha256(path: Path) -> str:
@@ -84,7 +104,9 @@ def load_prior(path: Path) -> Prior:
     return Prior(weight, classes, sha256(path))
 
 
-def save_branch(path: Path, head: dict[str, Tensor], scale: InputScale, note: dict[str, Any]) -> dict[str, Any]:
+def save_branch(
+    path: Path, head: Mapping[str, Tensor], scale: InputScale, note: dict[str, Any], readout: Recast | None = None
+) -> dict[str, Any]:
     """Write a branch and its note; neither holds a time or a path, so equal trainings give equal bytes.
 
     Args:
@@ -92,12 +114,15 @@ def save_branch(path: Path, head: dict[str, Tensor], scale: InputScale, note: di
         head: the network's parameters.
         scale: of its inputs.
         note: what to keep beside it.
+        readout: what makes the network's output an embedding, if anything does.
 
     Returns:
         The note with the file's sha256.
     """
     tensors = {f"{HEAD}{name}": tensor for name, tensor in head.items()}
     tensors.update({f"{SCALE}mean": scale.mean, f"{SCALE}std": scale.std})
+    if readout:
+        tensors.update({f"{READOUT}{name}": tensor for name, tensor in readout.state_dict().items()})
     write_tensors(path, tensors, {})
     note = {**note, "sha256": sha256(path)}
     save_note(path.with_suffix(".json"), note)
@@ -115,12 +140,24 @@ def load_branch(path: Path) -> StoredBranch:
     if note.get("sha256") != sha256(path):
         raise InputError(f"{path} is not the file that {path.stem}.json was written for: train the branch again")
     try:
-        head = Branch(note["in_dim"], note["hidden"], note["out_dim"])
-        head.load_state_dict({k.removeprefix(HEAD): v for k, v in tensors.items() if k.startswith(HEAD)})
+        weights = {k.removeprefix(HEAD): v for k, v in tensors.items() if k.startswith(HEAD)}
+        layers, bias = 2 if "hidden.weight" in weights else 1, float("output.bias" in weights)
+        sizes = note["in_dim"], note["hidden"], note["out_dim"]
+        head = Branch(*sizes, layers=layers, bias_length=bias, skip="skip.weight" in weights)
+        head.load_state_dict(weights)
         scale = InputScale(tensors[f"{SCALE}mean"], tensors[f"{SCALE}std"])
+        readout = _readout({k.removeprefix(READOUT): v for k, v in tensors.items() if k.startswith(READOUT)})
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"{path} does not fit its note ({str(error).splitlines()[0]})") from None
-    return StoredBranch(head.eval(), scale, note)
+    return StoredBranch(head, scale, note, readout)
+
+
+def _readout(tensors: dict[str, Tensor]) -> Recast | None:
+    if not tensors:
+        return None
+    made = Recast(torch.eye(*tensors["prior"].shape), 1.0)
+    made.load_state_dict(tensors)
+    return made
 
 
 def save_note(path: Path, note: dict[str, Any]) -> None:

@@ -1,11 +1,14 @@
-"""Cosine scores, block by block, with equal scores for equal gallery rows."""
+"""Similarities, block by block, with equal scores for equal gallery rows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Similarity: TypeAlias = Literal["cosine", "inner product"]
 
 _ROWS_AT_ONCE = 8192
 
@@ -33,7 +36,27 @@ def unit_rows(vectors: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     return units
 
 
-class CosineScores:
+def short_rows(vectors: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """All rows scaled by one factor so that the longest has length 1: inner products keep their order.
+
+    Args:
+        vectors: (N, d) finite numbers.
+        dtype: of the result, float32 or float64.
+
+    Returns:
+        (N, d) contiguous.
+    """
+    largest = vectors.abs().amax().double()
+    scale = torch.where(largest > 0, largest, 1.0)
+    longest = max((rows.double() / scale).square().sum(1).max() for rows in vectors.split(_ROWS_AT_ONCE))
+    scale = scale * longest.sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+    short = torch.empty(vectors.shape, dtype=dtype, device=vectors.device)
+    for source, target in zip(vectors.split(_ROWS_AT_ONCE), short.split(_ROWS_AT_ONCE), strict=True):
+        target.copy_(source.double() / scale + 0.0)
+    return short
+
+
+class Scores:
     """Scores of query rows against a gallery.
 
     A matrix product may round the same gallery row differently in different columns (kernels treat the edges of a
@@ -41,8 +64,8 @@ class CosineScores:
     once.
 
     Args:
-        queries: (Q, d) unit rows.
-        gallery: (N, d) unit rows, of the same dtype and on the same device.
+        queries: (Q, d) rows of length 1 at most.
+        gallery: (N, d) rows of length 1 at most, of the same dtype and on the same device.
     """
 
     def __init__(self, queries: Tensor, gallery: Tensor) -> None:
@@ -51,7 +74,7 @@ class CosineScores:
 
     def block(self, rows: slice) -> Tensor:
         """(q, N) scores of these queries, in [-1, 1] up to rounding; a fresh tensor."""
-        with _full_precision(self._queries.device.type):
+        with full_precision(self._queries.device.type):
             scores = self._queries[rows] @ self._gallery.T
         return scores if self._column is None else scores.index_select(1, self._column)
 
@@ -67,8 +90,8 @@ def _distinct_rows(rows: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 @contextmanager
-def _full_precision(device_type: str) -> Iterator[None]:
-    """Keep TF32, bfloat16 and autocast, which training may have switched on, out of the scores."""
+def full_precision(device_type: str) -> Iterator[None]:
+    """Keep TF32, bfloat16 and autocast, which training may have switched on, out of matrix products."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

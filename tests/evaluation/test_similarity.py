@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfeat.evaluation.cosine import CosineScores, unit_rows
+from xfeat.evaluation.similarity import Scores, short_rows, unit_rows
 
 
 @given(seed=st.integers(0, 999), factor=st.floats(1e-30, 1e30))
@@ -29,7 +29,7 @@ def test_rows_beyond_one_part_are_scaled_too() -> None:
 
 def test_scores_equal_the_plain_product() -> None:
     queries, gallery = unit_rows(torch.randn(9, 6)), unit_rows(torch.randn(11, 6))
-    torch.testing.assert_close(CosineScores(queries, gallery).block(slice(2, 7)), queries[2:7] @ gallery.T)
+    torch.testing.assert_close(Scores(queries, gallery).block(slice(2, 7)), queries[2:7] @ gallery.T)
 
 
 @pytest.mark.parametrize("dims", [64, 513])
@@ -40,7 +40,7 @@ def test_equal_rows_get_equal_scores(size: int, dims: int) -> None:
     two = torch.randn(2, dims, generator=generator)
     which = torch.randint(2, (size,), generator=generator)
     which[:2] = torch.tensor([0, 1])
-    scores = CosineScores(unit_rows(torch.randn(40, dims, generator=generator)), unit_rows(two[which])).block(slice(40))
+    scores = Scores(unit_rows(torch.randn(40, dims, generator=generator)), unit_rows(two[which])).block(slice(40))
     assert torch.equal(scores, scores[:, :2][:, which])
     assert not torch.equal(scores[:, 0], scores[:, 1])
 
@@ -52,8 +52,24 @@ def test_reduced_precision_of_training_does_not_reach_the_scores() -> None:
     try:
         torch.set_float32_matmul_precision("medium")
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            scores = CosineScores(queries, gallery).block(slice(64))
+            scores = Scores(queries, gallery).block(slice(64))
         assert torch.get_float32_matmul_precision() == "medium"
     finally:
         torch.set_float32_matmul_precision(before)
     torch.testing.assert_close(scores.double(), exact, rtol=0, atol=1e-6)
+
+
+@given(seed=st.integers(0, 999), factor=st.sampled_from([1e-30, 1.0, 1e25]))
+def test_rows_shortened_by_one_factor_keep_the_order_of_inner_products(seed: int, factor: float) -> None:
+    g = torch.Generator().manual_seed(seed)
+    queries = torch.randn(4, 3, generator=g, dtype=torch.float64)
+    gallery = factor * torch.randn(9, 3, generator=g, dtype=torch.float64)
+    short = short_rows(gallery, torch.float64)
+    assert short.norm(dim=1).max().item() == pytest.approx(1)
+    ratios = short / gallery
+    torch.testing.assert_close(ratios, ratios[0, 0].expand_as(ratios))
+    assert torch.equal((queries @ short.T).argsort(dim=1), (queries @ gallery.T).argsort(dim=1))
+
+
+def test_rows_of_zeros_stay() -> None:
+    assert torch.equal(short_rows(torch.zeros(2, 3)), torch.zeros(2, 3))

@@ -1,0 +1,139 @@
+"""Trains DRCL for many seeds at once, each into a run of its own beside the others."""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from xfeat.cache import FeatureCache
+from xfeat.errors import InputError
+from xfeat.methods.drcl_settings import DrclSettings
+from xfeat.progress import progress
+from xfeat.training.branches import METHOD, run_jobs
+from xfeat.training.data import ModalityRows
+from xfeat.training.drcl import Outcome, begin, train
+from xfeat.training.group import is_group, load_group, member_path, write_group
+from xfeat.training.loop import CHECKPOINT_SECONDS
+from xfeat.training.prior import learns_candidates, make_prior
+
+
+def train_group(
+    caches: Sequence[FeatureCache],
+    out: Path,
+    settings: DrclSettings,
+    seeds: Sequence[int],
+    *,
+    device: torch.device | None = None,
+    resume: bool = False,
+    stacked: bool | None = None,
+    processes: int | None = None,
+) -> dict[int, Outcome]:
+    """Train one run for every seed: ``out/seed0``, ``out/seed1``...
+
+    On a GPU the seeds are stacked and train as one batched computation. On a CPU stacking gains nothing (a core is busy
+    with one member; benchmarks/drcl.py); there every core trains runs of its own.
+
+    Args:
+        caches: one per modality.
+        out: the group's folder.
+        settings: of the method.
+        seeds: different.
+        device: where to train; the CPU by default.
+        resume: continue a group; finished runs are kept.
+        stacked: train them as one batched computation; None does so on a GPU, where the features fit.
+        processes: how many runs train side by side where they are not stacked; None takes one for every core.
+
+    Returns:
+        The outcome of every seed.
+
+    Raises:
+        InputError: as ``train``, or a folder that holds something else.
+    """
+    device = device or torch.device("cpu")
+    # Whatever is wrong with the caches is said before anything is written.
+    begin(caches, member_path(out, seeds[0]), settings, seeds[0], device, True)
+    _claim(out, seeds, resume)
+    if stacked if stacked is not None else device.type == "cuda":
+        _train_stacked(caches, out, settings, seeds, device)
+    else:
+        _train_side_by_side(caches, out, settings, seeds, device, processes)
+    return {
+        seed: train(caches, member_path(out, seed), settings, seed=seed, device=device, resume=True) for seed in seeds
+    }
+
+
+def _claim(out: Path, seeds: Sequence[int], resume: bool) -> None:
+    if is_group(out):
+        if not resume:
+            raise InputError(f"{out} holds a group already: continue it with --resume, or choose another --out")
+        stored, method = load_group(out)
+        if list(seeds) != stored or method != METHOD:
+            raise InputError(f"{out} was started with {method} and seeds {stored}: use them, or another --out")
+    elif out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise InputError(f"{out} holds other files: choose a new or empty folder")
+    write_group(out, seeds, METHOD)
+
+
+def _train_stacked(
+    caches: Sequence[FeatureCache], out: Path, settings: DrclSettings, seeds: Sequence[int], device: torch.device
+) -> None:
+    rows: dict[str, ModalityRows] = {}
+    with ExitStack() as locks:
+        trainers = []
+        for seed in seeds:
+            trainer = begin(caches, member_path(out, seed), settings, seed, device, True, CHECKPOINT_SECONDS, rows)
+            locks.enter_context(trainer.run.locked())
+            if not trainer.run.begun:
+                trainer.run.save_config(trainer.config)
+            trainers.append(trainer)
+        if learns_candidates(settings):
+            for cache in caches:
+                run_jobs([job for t in trainers if (job := t.candidate_job(cache))], settings.memory)
+        priors = [make_prior(trainer, caches)[0] for trainer in trainers]
+        for cache in caches:
+            jobs = [t.branch_job(cache, prior) for t, prior in zip(trainers, priors, strict=True)]
+            run_jobs([job for job in jobs if job], settings.memory)
+
+
+def _train_side_by_side(
+    caches: Sequence[FeatureCache],
+    out: Path,
+    settings: DrclSettings,
+    seeds: Sequence[int],
+    device: torch.device,
+    processes: int | None,
+) -> None:
+    count = min(len(seeds), processes or (1 if device.type == "cuda" else _cores()))
+    paths = [cache.path for cache in caches]
+    threads = max(1, _cores() // count)
+    # Spawned, not forked: torch's threads do not survive a fork.
+    pool = ProcessPoolExecutor(count, get_context("spawn"), _start_worker, (threads,))
+    with progress(f"{len(seeds)} seeds, {count} at a time", len(seeds)) as advance:
+        try:
+            work = [pool.submit(_train_one, paths, member_path(out, s), settings, s, str(device)) for s in seeds]
+            for done in as_completed(work):
+                done.result()
+                advance()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    torch.set_num_threads(threads)
+    # The parent shows how many seeds are done; bars of several processes would overwrite each other.
+    sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+
+
+def _train_one(caches: Sequence[Path], run: Path, settings: DrclSettings, seed: int, device: str) -> None:
+    train([FeatureCache(path) for path in caches], run, settings, seed=seed, device=torch.device(device), resume=True)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
