@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, one_hot
 
 from xfeat.methods.base import BranchData
-from xfeat.methods.drcl import RscStage
 from xfeat.methods.drcl_settings import DrclSettings
+from xfeat.methods.drcl_stages import RscStage
 from xfeat.training.loop import Place, fit
 from xfeat.training.resident import InputScale, ResidentRows, Table
 

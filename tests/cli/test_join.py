@@ -49,18 +49,14 @@ def test_a_newcomer_joins_the_joined(xfeat: Xfeat, trained: Path, apart: Path, t
     assert len(json.loads(xfeat("eval", out, "--json", "-")[1])["pairs"]) == 12
 
 
-def test_branches_read_in_different_ways_are_not_compared(
+def test_branches_that_embed_in_different_ways_do_not_join(
     xfeat: Xfeat, caches: dict[str, Path], trained: Path, tmp_path: Path
 ) -> None:
     words = (*QUICK, "--set", f"prior={trained / 'prior.safetensors'}", "--set", "embedding=unit")
     assert xfeat("train", "drcl", caches["audio"], "--out", tmp_path / "unit", *words)[0] == 0
-    code, _, err = xfeat("join", trained, tmp_path / "unit", "--out", tmp_path / "joined")
-    assert code == 0
-    assert "settings.embedding: None -> 'unit'" in err
-    refused(
-        xfeat("eval", tmp_path / "joined"),
-        "different similarities (image by inner product, text by inner product, audio by cosine)",
-    )
+    asked = xfeat("join", trained, tmp_path / "unit", "--out", tmp_path / "joined")
+    refused(asked, "embed in different ways", "recast", "unit")
+    assert not (tmp_path / "joined").exists()
 
 
 def test_a_cache_that_is_elsewhere_is_said(xfeat: Xfeat, trained: Path, apart: Path, tmp_path: Path) -> None:

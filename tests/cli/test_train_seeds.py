@@ -87,3 +87,8 @@ def test_a_closed_form_prior(xfeat: Xfeat, caches: dict[str, Path], tmp_path: Pa
     assert files(run) == before
     assert xfeat("add", caches["audio"], "--run", run)[0] == 0
     assert set(json.loads((run / "prior.json").read_text())["candidates"]) == {"image", "text", "audio"}
+
+
+def test_one_seed_or_several(xfeat: Xfeat, caches: dict[str, Path], tmp_path: Path) -> None:
+    asked = xfeat("train", "drcl", *caches.values(), "--out", tmp_path / "run", "--seed", "3", "--seeds", "0-1")
+    refused(asked, "--seed and --seeds: give one of them")

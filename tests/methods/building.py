@@ -8,8 +8,8 @@ from torch import Tensor, optim
 from torch.nn.functional import one_hot
 
 from xfeat.methods.base import BranchData
-from xfeat.methods.drcl import RscStage, SplStage
 from xfeat.methods.drcl_settings import DrclSettings
+from xfeat.methods.drcl_stages import RscStage, SplStage
 from xfeat.training.resident import InputScale, ResidentRows, Table
 
 CLASSES, DIM, OUT = 4, 6, 9

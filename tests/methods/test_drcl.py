@@ -28,7 +28,9 @@ from tests.methods.building import (
 from tests.methods.oracle import literal_gce, literal_rsc, literal_weights, probabilities
 from xfeat.heads import Branch
 from xfeat.losses import mix
-from xfeat.methods.drcl import (
+from xfeat.methods.drcl import embed, make_branch, orthogonal_columns, quality_score, recast_matrix, schedule_q
+from xfeat.methods.drcl_settings import DrclSettings
+from xfeat.methods.drcl_stages import (
     SELECTION_Q,
     VALIDATIONS,
     RscObjective,
@@ -36,14 +38,7 @@ from xfeat.methods.drcl import (
     SplObjective,
     SplStage,
     class_weights,
-    embed,
-    make_branch,
-    orthogonal_columns,
-    quality_score,
-    recast_matrix,
-    schedule_q,
 )
-from xfeat.methods.drcl_settings import DrclSettings
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "as published": {},

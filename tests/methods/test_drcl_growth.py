@@ -12,9 +12,10 @@ from torch.nn.functional import one_hot
 
 from xfeat.heads import Branch
 from xfeat.methods.base import BranchData
-from xfeat.methods.drcl import RscStage, make_branch, orthogonal_columns, recast_matrix
+from xfeat.methods.drcl import make_branch, orthogonal_columns, recast_matrix
 from xfeat.methods.drcl_growth import RATES, SHARE, TINY, GrowthStage, Tune, growth_settings, new_columns
 from xfeat.methods.drcl_settings import DrclSettings
+from xfeat.methods.drcl_stages import RscStage
 from xfeat.training.loop import Place, fit
 from xfeat.training.resident import InputScale, ResidentRows, Table
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tests.methods.building import CLASSES, FORMS, OUT, batch_of, descend, everything, resolved, some_data
 from xfeat.methods.base import Objective
-from xfeat.methods.drcl import RscObjective, RscStage, SplObjective, SplStage, embed, orthogonal_columns
+from xfeat.methods.drcl import embed, orthogonal_columns
+from xfeat.methods.drcl_stages import RscObjective, RscStage, SplObjective, SplStage
 from xfeat.training.loop import compiled
 
 CPU = torch.device("cpu")

@@ -9,8 +9,9 @@ import torch
 from tests.training.building import TINY, blobs, files, settings, write_blobs
 from xfeat.errors import InputError
 from xfeat.methods.base import BranchData
-from xfeat.methods.drcl import RscStage, SplStage, orthogonal_columns
+from xfeat.methods.drcl import orthogonal_columns
 from xfeat.methods.drcl_settings import DrclSettings
+from xfeat.methods.drcl_stages import RscStage, SplStage
 from xfeat.training.batched import StackedRows, fit_many, members_that_fit
 from xfeat.training.data import ModalityRows
 from xfeat.training.drcl import train

@@ -15,7 +15,7 @@ from torch import Tensor
 from tests.training.building import CLASSES, TINY, blobs, files, multi_label_blobs, settings
 from tests.training.test_loop import CrashError
 from xfeat.cache import FeatureCache
-from xfeat.methods.drcl import RscObjective, SplObjective
+from xfeat.methods.drcl_stages import RscObjective, SplObjective
 from xfeat.training.drcl import add, train
 from xfeat.training.resident import InputScale, batch_count
 from xfeat.training.selection import select_rows

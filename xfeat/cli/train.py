@@ -55,6 +55,8 @@ def train(
     for line in similarity_notes(opened):
         typer.echo(f"note: {line}", err=True)
     started = time.perf_counter()
+    if seeds and seed:
+        raise InputError("--seed and --seeds: give one of them")
     if seeds:
         outcomes = train_group(opened, out, wanted, read_seeds(seeds), device=find_device(device), resume=resume)
         typer.echo(group_summary(outcomes, time.perf_counter() - started))

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from xfeat.methods.base import BranchData
-from xfeat.methods.drcl import RscStage
 from xfeat.methods.drcl_settings import DrclSettings
+from xfeat.methods.drcl_stages import RscStage
 
 Tune = Literal["output", "all"]
 SHARE = 0.4  # of stage 2's epochs

@@ -11,8 +11,9 @@ from xfeat.cache import FeatureCache
 from xfeat.cache.fingerprint import digest
 from xfeat.heads import Recast
 from xfeat.methods.base import BranchData, Stage
-from xfeat.methods.drcl import RscStage, SplStage, orthogonal_columns
+from xfeat.methods.drcl import orthogonal_columns
 from xfeat.methods.drcl_settings import DrclSettings
+from xfeat.methods.drcl_stages import RscStage, SplStage
 from xfeat.methods.ridge import ridge_prior
 from xfeat.progress import progress
 from xfeat.training.batched import fit_many, members_that_fit

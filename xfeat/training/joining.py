@@ -92,7 +92,20 @@ def _members(paths: Sequence[Path]) -> list[_Member]:
             f"`xfeat prior export {paths[0]} --out prior.safetensors`, then train the others again with "
             "--set prior=prior.safetensors"
         )
+    _check_similarity(members)
     return members
+
+
+def _check_similarity(members: Sequence[_Member]) -> None:
+    """Embeddings that are made to be compared in different ways do not meet, whatever their prior."""
+    kinds: dict[str, str] = {}
+    for member in members:
+        for name in member.config.modalities:
+            note = load_note(member.run.branch_file(name).with_suffix(".json"))
+            kinds.setdefault(str(note.get("settings", {}).get("embedding", "unit")), f"{name} of {member.path}")
+    if len(kinds) > 1:
+        listing = ", ".join(f"{where}: {kind}" for kind, where in kinds.items())
+        raise InputError(f"branches embed in different ways ({listing}): train them with one --set embedding=...")
 
 
 def _check_finished(run: Run, config: RunConfig, prior: Prior) -> None:
