@@ -1,7 +1,7 @@
 """Tables about DRCL: quality, speed, memory, and behaviour on data of other shapes.
 
     python benchmarks/drcl.py quality [--seeds 10] [--sets wikipedia mfeat digits]
-    python benchmarks/drcl.py shapes  [--seeds 3]
+    python benchmarks/drcl.py reference | shapes [--seeds 3]
     python benchmarks/drcl.py epoch | seeds | size | stream | masks
 
 Every table says what it ran on. Test rows are read once for each number that is printed.
@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 import torch
-from drcl_quality import ABLATIONS, print_quality
+from drcl_quality import ABLATIONS, print_quality, print_reference
 from drcl_seeds import print_masks, print_seeds, print_sizes
 from drcl_shapes import print_shapes
 from drcl_speed import machine, print_epochs
@@ -22,7 +22,7 @@ from open_data import SETS
 from xfeat.methods.drcl_settings import DrclSettings
 from xfeat.methods.settings import read_settings, validated
 
-TABLES = ("quality", "shapes", "epoch", "seeds", "size", "stream", "masks")
+TABLES = ("quality", "reference", "shapes", "epoch", "seeds", "size", "stream", "masks")
 
 
 def main() -> None:
@@ -43,6 +43,8 @@ def main() -> None:
     print(f"machine: {machine(device)}\n")
     if o.table == "quality":
         print_quality(o.data, o.sets, seeds, o.variants)
+    elif o.table == "reference":
+        print_reference(o.data, o.sets, seeds)
     elif o.table == "shapes":
         print_shapes(o.data, seeds, validated(DrclSettings, read_settings(None, o.settings)))
     elif o.table == "epoch":

@@ -45,7 +45,7 @@ PAPER: dict[str, Any] = {
 SMALL_OUT = 128  # O at least; more where C leaves no room for ROOM classes to come
 ROOM = 64
 SMALL_STEPS = (200, 400)  # least and most of stage 2, one per training row in between
-SKIP_ROWS = 10  # for every dimension: where there are fewer, a linear map overfits
+SKIP_DIMS, SKIP_ROWS = 32, 10  # a linear map helps few dimensions, given so many rows for each
 NOISE_DIMS = 100  # below so many, dimensions are too few to be blurred as much
 SMALL_NOISE = (0.05, 0.5)  # least and most deviation of the noise on standardised features; none below the least
 SMALL_BATCHES = (128, 1024)  # least and most rows per step
@@ -137,7 +137,7 @@ class DrclSettings(BaseModel):
         if self.size == "small":
             preset["steps"] = min(max(rows, SMALL_STEPS[0]), SMALL_STEPS[1])
             preset["input_noise"] = _small_noise(rows, dim) if self.standardize else 0.0
-            preset["skip"] = dim is not None and SKIP_ROWS * dim <= rows
+            preset["skip"] = dim is not None and dim <= SKIP_DIMS and SKIP_ROWS * dim <= rows
         given = {name: value for name, value in self.model_dump().items() if value is not None}
         # Whichever way a duration is given, it replaces the preset's in both units.
         for steps, epochs in (("spl_steps", "spl_epochs"), ("steps", "epochs")):
