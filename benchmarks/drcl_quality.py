@@ -41,6 +41,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "CE for GCE (q = 0)": {"gce": False},
     "q to 1": {"q_max": 1.0},
     "embedding z": {"embedding": "unit"},
+    "embedding z, no MRR": {"embedding": "unit", "alpha": 0.0, "beta": 0.0},
     "logits unscaled": {"logit_scale": 1.0},
     "no input noise": {"input_noise": 0.0},
     "no dropout": {"dropout": 0.0},

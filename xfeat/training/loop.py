@@ -157,5 +157,10 @@ def validated(stage: Stage, epoch: int, sums: Mapping[str, Tensor], best: Best, 
     row = _finite_row(epoch, sums, stage.validate(epoch), " ".join(place.names))
     place.log(row)
     if row["val_score"] > best.score:
-        return Best(epoch + 1, row["val_score"], {name: tensor.clone() for name, tensor in stage.keep().items()})
+        kept = stage.keep()
+        if not best.tensors:
+            return Best(epoch + 1, row["val_score"], {name: tensor.clone() for name, tensor in kept.items()})
+        for name, tensor in kept.items():
+            best.tensors[name].copy_(tensor)  # into memory that is there: fresh pages cost more than the copy
+        return Best(epoch + 1, row["val_score"], best.tensors)
     return best
