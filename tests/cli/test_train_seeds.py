@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.cli.asking import QUICK, refused
 from tests.cli.conftest import Xfeat
 from tests.training.building import files
+from xfeat.training.store import load_branch
 
 
 def test_seeds_become_a_group_that_is_evaluated_and_resumed(
@@ -25,9 +27,11 @@ def test_seeds_become_a_group_that_is_evaluated_and_resumed(
         prior = json.loads((out / f"seed{seed}" / "prior.json").read_text())
         (row,) = [line.split() for line in lines if line.split()[:1] == [str(seed)]]
         assert row == [str(seed), prior["chosen"], f"{prior['score']:.3f}", "6/6", "6/6"]
-    # A member is the run of its seed.
-    assert files(out / "seed0" / "branches") == files(trained / "branches")
-    assert files(out / "seed1" / "branches") != files(trained / "branches")
+    # A member is the run of its seed, up to rounding.
+    same, other = (load_branch(out / f"seed{seed}/branches/text.safetensors").head.output.weight for seed in (0, 1))
+    own = load_branch(trained / "branches/text.safetensors").head.output.weight
+    torch.testing.assert_close(same, own, rtol=1e-2, atol=1e-3)
+    assert (other - own).abs().max() > 0.05
 
     code, said, _ = xfeat("eval", out)
     assert code == 0
@@ -45,7 +49,11 @@ def test_seeds_become_a_group_that_is_evaluated_and_resumed(
     refused(xfeat("eval", out), "seed1 is not finished (no branch of text)", "--resume")
     assert xfeat(*words, "--seeds", "0,1", "--resume")[0] == 0
     after = files(out)
-    assert {name for name in before if after[name] != before[name]} <= {"seed1/log.jsonl"}
+    assert {name for name in before if after[name] != before[name]} <= {
+        "seed1/log.jsonl",
+        "seed1/branches/text.json",
+        "seed1/branches/text.safetensors",
+    }
 
 
 @pytest.mark.parametrize("seeds", ["x", "1-", "3-1", "-1", "0,,1", "1.5", "0-1000", "0;1", "0-1-2", " "])

@@ -154,3 +154,12 @@ def test_bad_input_leaves_no_group(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="two caches"):
         train_group([*caches, *caches], tmp_path / "group", TINY, [0, 1], stacked=True)
     assert not (tmp_path / "group").exists()
+
+
+def test_streamed_features_are_trained_side_by_side(tmp_path: Path) -> None:
+    caches = write_blobs(tmp_path, "image")
+    outcomes = train_group(caches, tmp_path / "group", settings(memory="1K"), [0, 1], processes=1)
+    alone = train(caches, tmp_path / "alone", settings(memory="1K"), seed=1)
+    assert outcomes[1].branches["image"]["epoch"] == alone.branches["image"]["epoch"]
+    with pytest.raises(ValueError, match="one table in memory"):
+        train_group(caches, tmp_path / "other", settings(memory="1K"), [0, 1], stacked=True)

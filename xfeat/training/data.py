@@ -31,8 +31,7 @@ class ModalityRows:
     def __init__(self, cache: FeatureCache, classes: Sequence[str], device: torch.device, memory: int) -> None:
         self.cache, self.device, self.memory = cache, device, memory
         self.selection = select_rows(cache, classes)
-        m = cache.manifest
-        self.streamed = len(self.selection.rows) * m.dim * np.dtype(m.dtype).itemsize > memory
+        self.streamed = is_larger(cache, len(self.selection.rows), memory)
         self.table = None if self.streamed else self._table()
 
     def branch_data(
@@ -95,6 +94,11 @@ class ModalityRows:
                 if high > low:
                     yield self.cache.features(shard)[rows[low:high] - start]
                 advance()
+
+
+def is_larger(cache: FeatureCache, rows: int, memory: int) -> bool:
+    """Whether so many rows of a cache take more bytes than ``memory``."""
+    return rows * cache.manifest.dim * np.dtype(cache.manifest.dtype).itemsize > memory
 
 
 def check_rows(cache: FeatureCache, classes: Sequence[str]) -> None:

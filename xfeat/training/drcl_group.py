@@ -16,10 +16,11 @@ from xfeat.errors import InputError
 from xfeat.methods.drcl_settings import DrclSettings
 from xfeat.progress import progress
 from xfeat.training.branches import METHOD, run_jobs
-from xfeat.training.data import ModalityRows
+from xfeat.training.data import ModalityRows, is_larger
 from xfeat.training.drcl import Outcome, begin, train
 from xfeat.training.group import is_group, load_group, member_path, write_group
 from xfeat.training.loop import CHECKPOINT_SECONDS
+from xfeat.training.memory import memory_budget
 from xfeat.training.prior import learns_candidates, make_prior
 
 
@@ -36,8 +37,8 @@ def train_group(
 ) -> dict[int, Outcome]:
     """Train one run for every seed: ``out/seed0``, ``out/seed1``...
 
-    On a GPU the seeds are stacked and train as one batched computation. On a CPU stacking gains nothing (a core is busy
-    with one member; benchmarks/drcl.py); there every core trains runs of its own.
+    Small networks are stacked and train as one batched computation; large ones, and features that are streamed, train
+    side by side, on a CPU one run on every core (benchmarks/drcl.py).
 
     Args:
         caches: one per modality.
@@ -46,7 +47,7 @@ def train_group(
         seeds: different.
         device: where to train; the CPU by default.
         resume: continue a group; finished runs are kept.
-        stacked: train them as one batched computation; None does so on a GPU, where the features fit.
+        stacked: train them as one batched computation; None decides by size and memory.
         processes: how many runs train side by side where they are not stacked; None takes one for every core.
 
     Returns:
@@ -59,13 +60,20 @@ def train_group(
     # Whatever is wrong with the caches is said before anything is written.
     begin(caches, member_path(out, seeds[0]), settings, seeds[0], device, True)
     _claim(out, seeds, resume)
-    if stacked if stacked is not None else device.type == "cuda":
+    if stacked if stacked is not None else _stacks(caches, settings, device):
         _train_stacked(caches, out, settings, seeds, device)
     else:
         _train_side_by_side(caches, out, settings, seeds, device, processes)
     return {
         seed: train(caches, member_path(out, seed), settings, seed=seed, device=device, resume=True) for seed in seeds
     }
+
+
+def _stacks(caches: Sequence[FeatureCache], settings: DrclSettings, device: torch.device) -> bool:
+    # A core is busy with one network of the paper's size; a GPU is not.
+    small = settings.size == "small" or device.type == "cuda"
+    memory = memory_budget(settings.memory, device)
+    return small and not any(is_larger(cache, cache.manifest.rows, memory) for cache in caches)
 
 
 def _claim(out: Path, seeds: Sequence[int], resume: bool) -> None:
