@@ -12,8 +12,8 @@ LEVELS = 256  # a mask value is decided by one random byte
 def dropout_mask(rows: int, width: int, p: float, generator: torch.Generator) -> Tensor:
     """A multiplicative mask: 0 with probability p, otherwise what keeps the mean.
 
-    One 64-bit random number decides eight values, which costs a third of drawing a uniform number for each
-    (benchmarks/drcl.py); p is therefore rounded to a multiple of 1/256.
+    One 64-bit random number decides eight values, which costs less than a uniform number for each (benchmarks/drcl.py);
+    p is therefore rounded to a multiple of 1/256.
 
     Args:
         rows: B.
