@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.cache.building import make_features, make_plan, write_cache
+from tests.cache.building import assert_same_tokens, make_features, make_plan, make_tokens, write_cache
 from xfeat.cache import FeatureCache
 from xfeat.cache.verify import verify
 
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from tests.cache.building import make_plan, write_cache
 print("ready", flush=True)
-write_cache(Path(sys.argv[1]), make_plan(rows=1200, dim=64, shard_rows=50))
+write_cache(Path(sys.argv[1]), make_plan(rows=1200, dim=64, shard_rows=50, token_dim=8))
 """
 
 
@@ -30,7 +30,7 @@ def start_writer(path: Path) -> "subprocess.Popen[str]":
 
 
 def test_thirty_kills_lose_at_most_the_shard_in_work(tmp_path: Path) -> None:
-    plan = make_plan(rows=1200, dim=64, shard_rows=50)
+    plan = make_plan(rows=1200, dim=64, shard_rows=50, token_dim=8)
     whole = write_cache(tmp_path / "whole", plan)
     moments = random.Random(0)
     longest = 0.2
@@ -56,5 +56,7 @@ def test_thirty_kills_lose_at_most_the_shard_in_work(tmp_path: Path) -> None:
         assert verify(path) == []
         for name, content in there.items():
             assert (path / name).read_bytes() == content
-        np.testing.assert_array_equal(FeatureCache(path).load().features, make_features(plan))
+        block = FeatureCache(path).load(with_tokens=True)
+        np.testing.assert_array_equal(block.features, make_features(plan))
+        assert_same_tokens(block.tokens, make_tokens(plan))
         assert [p.name for p in path.glob("*.tmp")] == []

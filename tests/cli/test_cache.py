@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.cache.building import make_plan, make_tokens, write_cache
 from tests.cli.asking import refused
 from tests.cli.conftest import Xfeat
 from tests.training.building import blobs
@@ -22,6 +23,18 @@ def test_info_says_what_is_there_and_what_made_it(xfeat: Xfeat, caches: dict[str
     assert "3, single-label: ant, bee, cow" in out
     assert out.count("backbone: blobs") == 2
     assert out.count("modality") == 2
+
+
+def test_info_counts_the_tokens(xfeat: Xfeat, caches: dict[str, Path], tmp_path: Path) -> None:
+    path = write_cache(tmp_path / "c", make_plan(4, token_dim=3)).path
+    tokens = make_tokens(make_plan(4, token_dim=3))
+    assert tokens is not None
+    total = len(tokens.values)
+    assert f"  tokens       {total} x 3 float32, {total / 4:.1f} a sample\n" in xfeat("cache", "info", path)[1]
+    assert "tokens" not in xfeat("cache", "info", caches["image"])[1]
+    with CacheWriter(tmp_path / "u", make_plan(4, token_dim=3)):
+        pass
+    assert "  tokens       ? x 3 float32\n" in xfeat("cache", "info", tmp_path / "u")[1]
 
 
 def test_info_as_json_is_nothing_but_json(xfeat: Xfeat, caches: dict[str, Path]) -> None:

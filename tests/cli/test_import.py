@@ -75,6 +75,20 @@ def test_bad_input_is_one_line_and_exit_code_2(npz: Path, tmp_path: Path, option
     assert not (tmp_path / "out").exists()
 
 
+def test_tokens_by_name_and_what_becomes_of_missing_features(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", words=np.ones((3, 4, 2)), there=[[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]])
+    arguments = (tmp_path / "t.npz", "-m", "text", "--tokens", "words", "--mask", "there")
+    lines = say(*arguments, "--out", tmp_path / "c")
+    assert lines[1:4] == [
+        "text: 3 rows x 2 features, float32",
+        "tokens    7 x 2, 1 to 4 a sample",
+        "features  each sample's are the mean of its tokens",
+    ]
+    assert FeatureCache(tmp_path / "c").manifest.tokens == 7
+    result = run(*arguments, "--lengths", "n", "--out", tmp_path / "d")
+    assert (result.returncode, result.stderr) == (2, "xfeat: --lengths and --mask say the same: give one of them\n")
+
+
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").touch()
     result = run(tmp_path / "a.parquet", "--modality", "image")

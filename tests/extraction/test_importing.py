@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cache.building import assert_same_tokens, make_plan, make_tokens, write_cache
 from xfeat.cache import CacheWriter, Columns, FeatureCache, Plan
 from xfeat.cache.export import export_npz
 from xfeat.cache.verify import verify
@@ -73,6 +74,58 @@ def test_default_folder(monkeypatch: pytest.MonkeyPatch, home: str | None, folde
     if home is not None:
         monkeypatch.setenv("XFEAT_CACHE", home)
     assert default_folder(Path("/data/raw.mat"), "text") == Path(folder) / "raw" / "text.import"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_an_exported_cache_comes_back_with_its_tokens(tmp_path: Path, dtype: str) -> None:
+    plan = make_plan(dtype=dtype, token_dim=3)
+    old = write_cache(tmp_path / "a", plan)
+    export_npz(old, tmp_path / "a.npz")
+    done = import_features(read_arrays(tmp_path / "a.npz"), tmp_path / "b", "image", dtype)
+    one, two = old.load(with_tokens=True), FeatureCache(tmp_path / "b").load(with_tokens=True)
+    np.testing.assert_array_equal(one.features, two.features)
+    assert_same_tokens(two.tokens, one.tokens)
+    assert (done.samples, done.tokens, done.token_dim) == (old.manifest.samples, old.manifest.tokens, 3)
+    assert verify(tmp_path / "b") == []
+
+
+def test_the_fingerprint_knows_the_tokens_and_what_the_features_are(tmp_path: Path) -> None:
+    tokens = make_tokens(make_plan(5, token_dim=3))
+    assert tokens is not None
+    arrays = {"tokens": tokens.values, "offsets": tokens.offsets}
+    np.savez(tmp_path / "t.npz", **arrays)
+    pooled = import_features(read_arrays(tmp_path / "t.npz"), tmp_path / "a", "image")
+    means = FeatureCache(tmp_path / "a").load().features
+    assert pooled.fingerprint["arrays"] == {"features": ["mean of the tokens"], "tokens": "tokens"}
+    np.savez(tmp_path / "f.npz", features=means, **arrays)
+    given = import_features(read_arrays(tmp_path / "f.npz"), tmp_path / "b", "image")
+    assert given.fingerprint["arrays"] == {"features": ["features"], "tokens": "tokens"}
+    for name in ("content", "token_content", "token_dim"):
+        assert given.fingerprint[name] == pooled.fingerprint[name]
+    np.savez(tmp_path / "g.npz", features=means, tokens=tokens.values + 1, offsets=tokens.offsets)
+    with pytest.raises(InputError, match=r"another fingerprint \(token_content: "):
+        import_features(read_arrays(tmp_path / "g.npz"), tmp_path / "b", "image")
+
+
+def test_a_token_that_is_not_finite_is_named_where_features_are_means(tmp_path: Path) -> None:
+    values = np.ones((3, 2))
+    values[2] = np.nan
+    np.savez(tmp_path / "t.npz", tokens=values, offsets=[0, 1, 3])
+    with pytest.raises(InputError, match=r"token 1 of sample 1 \(id '000001'\) holds NaN"):
+        import_features(read_arrays(tmp_path / "t.npz"), tmp_path / "cache", "image")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_stopped_import_of_tokens_resumes(tmp_path: Path) -> None:
+    rows = 8192 + 3
+    values = np.random.default_rng(0).normal(size=(2 * rows, 2))
+    np.savez(tmp_path / "t.npz", tokens=values, lengths=np.full(rows, 2))
+    imported, out = read_arrays(tmp_path / "t.npz"), tmp_path / "cache"
+    done = import_features(imported, out, "image")
+    before = (out / "00001.h5").read_bytes()
+    (out / "00001.h5").unlink()
+    assert import_features(imported, out, "image") == done
+    assert (out / "00001.h5").read_bytes() == before
 
 
 words = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=4)

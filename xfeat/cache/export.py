@@ -12,9 +12,10 @@ from xfeat.errors import InputError
 
 
 def export_npz(cache: FeatureCache, path: Path) -> tuple[int, int]:
-    """Write ``features``, ``ids``, ``split`` and, where there are any, ``labels``, ``classes``, ``pair``, ``camera``.
+    """Write ``features``, ``ids`` and ``split``, and what the cache has of the other columns.
 
-    Failed rows have no features and are left out.
+    These are ``labels`` with ``classes``, ``pair``, ``camera``, and ``tokens`` with ``offsets``. Failed rows have no
+    features and are left out.
 
     Args:
         cache: the cache.
@@ -30,7 +31,7 @@ def export_npz(cache: FeatureCache, path: Path) -> tuple[int, int]:
         raise InputError(f"--out {path}: the name must end in .npz")
     if not path.parent.is_dir():
         raise InputError(f"--out {path}: the folder {path.parent} does not exist")
-    block = cache.load()
+    block = cache.load(with_tokens=True)
     arrays: dict[str, NDArray[Any]] = {
         "features": block.features,
         "ids": np.array(block.ids, dtype=np.str_),
@@ -43,6 +44,8 @@ def export_npz(cache: FeatureCache, path: Path) -> tuple[int, int]:
         arrays["pair"] = np.array(block.pair, dtype=np.str_)
     if block.camera is not None:
         arrays["camera"] = np.array(block.camera, dtype=np.str_)
+    if block.tokens is not None:
+        arrays["tokens"], arrays["offsets"] = block.tokens.values, block.tokens.offsets
     with whole_file(path) as tmp, tmp.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
     return len(block), cache.manifest.rows - len(block)

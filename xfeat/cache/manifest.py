@@ -38,6 +38,8 @@ class Manifest:
         content: once complete: sha256 over classes and the shards' checksums: the data themselves.
         schema: version of the format.
         writer: the xfeat version that wrote it.
+        token_dim: width of the token sequences; 0 where there are none, as in a manifest that does not name it.
+        tokens: once complete: tokens of all samples together.
 
     Raises:
         InputError: a value of another type or out of its range; a manifest on disk is not trusted.
@@ -57,22 +59,28 @@ class Manifest:
     content: str = ""
     schema: int = SCHEMA
     writer: str = ""
+    token_dim: int = 0
+    tokens: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.modality, str) or not MODALITY.fullmatch(self.modality):
             raise InputError(f"modality {self.modality!r:.80}: use letters, digits, '-' and '_', 48 at most")
         if self.dtype not in DTYPES:
             raise InputError(f"dtype {self.dtype!r}: a cache stores float16 or float32")
-        for name in ("dim", "rows", "shard_rows"):
+        for name, least in (("dim", 1), ("rows", 1), ("shard_rows", 1), ("token_dim", 0), ("tokens", 0)):
             value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise InputError(f"{name} is {value!r}: it must be a whole number of 1 or more")
+            if type(value) is not int or value < least:
+                raise InputError(f"{name} is {value!r}: it must be a whole number of {least} or more")
         if not isinstance(self.classes, list) or not all(isinstance(name, str) for name in self.classes):
             raise InputError("classes must be a list of names")
         if self.label_kind not in ("single", "multi", "none"):
             raise InputError(f"label_kind is {self.label_kind!r}: single, multi or none")
         if self.complete and not _whole_counts(self.counts, self.rows):
             raise InputError("counts do not add up to the rows")
+        if self.complete and self.tokens < (self.counts["ok"] if self.token_dim else 0):
+            raise InputError(f"there are {self.tokens} tokens for {self.counts['ok']} samples")
+        if self.tokens and not self.token_dim:
+            raise InputError(f"there are {self.tokens} tokens of no width")
 
     @property
     def fingerprint_sha256(self) -> str:

@@ -1,15 +1,18 @@
 """Reads a cache: everything into memory, or shard by shard. No file stays open between reads."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xfeat.cache.block import Block
 from xfeat.cache.columns import OK
 from xfeat.cache.manifest import Manifest, load_manifest
-from xfeat.cache.shard import Block, read_features, read_shard
+from xfeat.cache.shard import read_features, read_shard
+from xfeat.cache.tokens import Tokens, offsets_of
 from xfeat.errors import InputError
 
 
@@ -32,19 +35,22 @@ class FeatureCache:
                 f"{self.path} is unfinished: run the command that writes it again, it resumes where it stopped"
             )
 
-    def blocks(self, *, check: bool = True, with_features: bool = True) -> Iterator[Block]:
+    def blocks(self, *, check: bool = True, with_features: bool = True, with_tokens: bool = False) -> Iterator[Block]:
         """The shards in order, one in memory at a time, failed rows included.
 
         Args:
-            check: compare features with their checksums.
+            check: compare features and tokens with their checksums.
             with_features: read the features; otherwise they are (n, 0).
+            with_tokens: read the tokens, where the cache has any; otherwise they are None.
 
         Raises:
             InputError: a shard is missing, truncated or damaged.
         """
         for shard in range(self.manifest.shards):
             path = self.path / f"{shard:05d}.h5"
-            yield read_shard(path, self.manifest, shard, check=check, with_features=with_features)
+            yield read_shard(
+                path, self.manifest, shard, check=check, with_features=with_features, with_tokens=with_tokens
+            )
 
     def load(
         self,
@@ -53,31 +59,46 @@ class FeatureCache:
         ok_only: bool = True,
         check: bool = True,
         with_features: bool = True,
+        with_tokens: bool = False,
     ) -> Block:
         """Whole columns in memory.
 
         Args:
             splits: keep rows of these splits; None keeps all.
             ok_only: leave out failed rows.
-            check: compare features with their checksums.
+            check: compare features and tokens with their checksums.
             with_features: read the features; otherwise they are (n, 0), which costs little memory.
+            with_tokens: read the tokens, where the cache has any; otherwise they are None.
 
         Returns:
-            The rows in the cache's order; features in the stored dtype.
+            The rows in the cache's order; features and tokens in the stored dtype.
 
         Raises:
             InputError: a shard is missing, truncated or damaged.
         """
-        features = np.empty((self._rows(), self.manifest.dim if with_features else 0), self.manifest.dtype)
+        m = self.manifest
+        features = np.empty((self._rows(), m.dim if with_features else 0), m.dtype)
+        tokens = np.empty((m.tokens if with_tokens else 0, m.token_dim), m.dtype)
         parts: list[Block] = []
-        filled = 0
-        for block in self.blocks(check=check, with_features=with_features):
+        lengths: list[NDArray[np.int64]] = []
+        filled = seen = taken = 0
+        for block in self.blocks(check=check, with_features=with_features, with_tokens=with_tokens):
             kept = block.select(_wanted(block, splits, ok_only))
             features[filled : filled + len(kept)] = kept.features
-            # Views of the one array: shards are not held a second time.
-            parts.append(_with_features(kept, features[filled : filled + len(kept)]))
             filled += len(kept)
-        return _join(parts, features[:filled])
+            if block.tokens is not None and kept.tokens is not None:
+                seen += len(block.tokens.values)
+                if seen > m.tokens:
+                    break
+                tokens[taken : taken + len(kept.tokens.values)] = kept.tokens.values
+                taken += len(kept.tokens.values)
+                lengths.append(kept.tokens.lengths)
+            # Only the columns: the shards' own features and tokens are not held a second time.
+            parts.append(replace(kept, features=features[:0], tokens=None))
+        if with_tokens and seen != m.tokens:
+            raise InputError(f"{self.path}: not the {m.tokens} tokens of its manifest: run `xfeat cache verify`")
+        sequences = Tokens(tokens[:taken], offsets_of(np.concatenate(lengths))) if lengths else None
+        return _join(parts, features[:filled], sequences)
 
     def features(self, shard: int, *, check: bool = True) -> NDArray[Any]:
         """The features of one shard, (n, D) in the stored dtype, failed rows (zeros) included.
@@ -91,6 +112,22 @@ class FeatureCache:
         """
         return read_features(self.path / f"{shard:05d}.h5", self.manifest, shard, check=check)
 
+    def tokens(self, shard: int, *, check: bool = True) -> Tokens:
+        """The token sequences of one shard, failed samples (without tokens) included.
+
+        Args:
+            shard: counted from 0.
+            check: compare them with their checksums.
+
+        Raises:
+            InputError: the cache holds no tokens, or the shard is missing, truncated or damaged.
+        """
+        path = self.path / f"{shard:05d}.h5"
+        found = read_shard(path, self.manifest, shard, check=check, with_features=False, with_tokens=True).tokens
+        if found is None:
+            raise InputError(f"{self.path} holds no token sequences: write a cache that does (`xfeat import --tokens`)")
+        return found
+
     def _rows(self) -> int:
         # The manifest's word is not enough to allocate by.
         there = sum(1 for _ in self.path.glob("*.h5"))
@@ -98,7 +135,8 @@ class FeatureCache:
             missing = next(path for path in self._paths() if not path.is_file())
             raise InputError(f"shard {missing} is missing: run the command that wrote the cache again")
         size = sum(path.stat().st_size for path in self._paths())
-        if size < self.manifest.rows * self.manifest.dim * np.dtype(self.manifest.dtype).itemsize:
+        m = self.manifest
+        if size < (m.rows * m.dim + m.tokens * m.token_dim) * np.dtype(m.dtype).itemsize:
             raise InputError(f"{self.path}: the shards are smaller than the manifest says: run `xfeat cache verify`")
         return self.manifest.rows
 
@@ -115,11 +153,7 @@ def _wanted(block: Block, splits: Collection[str] | None, ok_only: bool) -> NDAr
     return keep
 
 
-def _with_features(block: Block, features: NDArray[Any]) -> Block:
-    return Block(features, block.ids, block.split, block.status, block.labels, block.pair, block.camera)
-
-
-def _join(parts: list[Block], features: NDArray[Any]) -> Block:
+def _join(parts: list[Block], features: NDArray[Any], tokens: Tokens | None) -> Block:
     def strings(name: str) -> list[str] | None:
         columns = [getattr(part, name) for part in parts]
         return None if any(column is None for column in columns) else [text for column in columns for text in column]
@@ -133,4 +167,5 @@ def _join(parts: list[Block], features: NDArray[Any]) -> Block:
         None if any(label is None for label in labels) else np.concatenate([x for x in labels if x is not None]),
         strings("pair"),
         strings("camera"),
+        tokens,
     )

@@ -1,68 +1,37 @@
 """One immutable HDF5 shard: written whole, read whole, every byte of its columns under a checksum."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
+from xfeat.cache.block import Block
+from xfeat.cache.checksums import columns_checksum, damaged_rows, row_checksums, summary
 from xfeat.cache.columns import Columns
 from xfeat.cache.files import whole_file
+from xfeat.cache.layout import check_layout
 from xfeat.cache.manifest import SCHEMA, Manifest
+from xfeat.cache.tokens import Tokens
 from xfeat.errors import InputError
 
-CHECK_ROWS = 1024
 AGAIN = "delete this shard and run the command that wrote the cache again"
 STRINGS = ("ids", "split", "status", "pair", "camera")
+CHECKSUMS = {"features": "checksums", "tokens": "token_checksums"}
 
 
-@dataclass(frozen=True)
-class Block:
-    """Rows of a cache in memory: the columns of ``Columns``, and two more.
-
-    Attributes:
-        features: (n, D) float16 or float32.
-        status: (n,) ``ok``, or why the sample failed (its features are zeros).
-    """
-
-    features: NDArray[Any]
-    ids: list[str]
-    split: list[str]
-    status: list[str]
-    labels: NDArray[Any] | None
-    pair: list[str] | None
-    camera: list[str] | None
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def select(self, keep: NDArray[np.bool_]) -> "Block":
-        """The rows where ``keep`` (n,) is true."""
-        if keep.all():
-            return self
-        rows = np.flatnonzero(keep).tolist()
-
-        def pick(column: list[str] | None) -> list[str] | None:
-            return None if column is None else [column[row] for row in rows]
-
-        return Block(
-            self.features[keep],
-            pick(self.ids) or [],
-            pick(self.split) or [],
-            pick(self.status) or [],
-            None if self.labels is None else self.labels[keep],
-            pick(self.pair),
-            pick(self.camera),
-        )
-
-
-def write_shard(path: Path, features: NDArray[Any], columns: Columns, status: Sequence[str], fingerprint: str) -> bytes:
+def write_shard(
+    path: Path,
+    features: NDArray[Any],
+    columns: Columns,
+    status: Sequence[str],
+    fingerprint: str,
+    tokens: Tokens | None = None,
+) -> bytes:
     """Write one shard whole: temporary name, close, fsync, replace.
 
     Args:
@@ -71,14 +40,19 @@ def write_shard(path: Path, features: NDArray[Any], columns: Columns, status: Se
         columns: the n samples.
         status: (n,) ``ok`` or the reason of a failure.
         fingerprint: sha256 of the cache's fingerprint.
+        tokens: the n token sequences, of the same type and finite; None where the cache has none.
 
     Returns:
         The shard's checksums as bytes.
     """
-    arrays = _stored(columns, status)
-    checksums = _checksums(features)
+    columns_of = _stored(columns, status)
+    rows = {"features": features}
+    if tokens is not None:
+        columns_of["offsets"] = tokens.offsets
+        rows["tokens"] = tokens.values
+    sums = {name: row_checksums(array) for name, array in rows.items()}
     # HDF5 composes the file in memory: on a full disk it would neither fail cleanly nor close.
-    image = _image(features, checksums, arrays, fingerprint)
+    image = _image(rows, sums, columns_of, fingerprint)
     try:
         with whole_file(path) as tmp:
             tmp.write_bytes(image)
@@ -86,28 +60,38 @@ def write_shard(path: Path, features: NDArray[Any], columns: Columns, status: Se
         raise InputError(
             f"shard {path} cannot be written ({error.strerror}): finished shards are kept, run again to resume"
         ) from None
-    return _summary(checksums, _columns_checksum(arrays))
+    return summary(*sums.values(), columns=columns_checksum(columns_of))
 
 
 def _image(
-    features: NDArray[Any], checksums: NDArray[Any], arrays: dict[str, NDArray[Any]], fingerprint: str
+    rows: Mapping[str, NDArray[Any]],
+    sums: Mapping[str, NDArray[Any]],
+    columns: Mapping[str, NDArray[Any]],
+    fingerprint: str,
 ) -> memoryview:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        file.create_dataset("features", data=features)
-        file.create_dataset("checksums", data=checksums)
-        for name, array in arrays.items():
+        for name, array in rows.items():
+            file.create_dataset(name, data=array)
+            file.create_dataset(CHECKSUMS[name], data=sums[name])
+        for name, array in columns.items():
             utf8 = array.dtype.kind == "S"  # numpy's bytes say nothing of their encoding; the file does
             kind = h5py.string_dtype("utf-8", array.dtype.itemsize) if utf8 else array.dtype
             file.create_dataset(name, data=array.astype(kind), dtype=kind)
         file.attrs["schema"] = SCHEMA
         file.attrs["fingerprint"] = fingerprint
-        file.attrs["columns_checksum"] = _columns_checksum(arrays)
+        file.attrs["columns_checksum"] = columns_checksum(columns)
     return buffer.getbuffer()
 
 
 def read_shard(
-    path: Path, manifest: Manifest, shard: int, *, check: bool = True, with_features: bool = True
+    path: Path,
+    manifest: Manifest,
+    shard: int,
+    *,
+    check: bool = True,
+    with_features: bool = True,
+    with_tokens: bool = False,
 ) -> Block:
     """Read one shard and close it.
 
@@ -115,8 +99,9 @@ def read_shard(
         path: its file.
         manifest: of its cache.
         shard: its number.
-        check: compare the features with their checksums (the other columns are always compared).
+        check: compare features and tokens with their checksums (the other columns are always compared).
         with_features: read the features; otherwise they are (n, 0).
+        with_tokens: read the tokens, where the cache has any.
 
     Returns:
         All rows of the shard.
@@ -124,7 +109,7 @@ def read_shard(
     Raises:
         InputError: truncated, damaged, not what the manifest says, of another cache, or holding links.
     """
-    return _read(path, manifest, shard, check, with_features)[0]
+    return _read(path, manifest, shard, check, with_features, with_tokens)[0]
 
 
 def read_features(path: Path, manifest: Manifest, shard: int, *, check: bool = True) -> NDArray[Any]:
@@ -139,53 +124,56 @@ def read_features(path: Path, manifest: Manifest, shard: int, *, check: bool = T
     Raises:
         InputError: as ``read_shard``.
     """
-    start, stop = manifest.span(shard)
     with _opened(path) as file:
-        _check_layout(file, (stop - start, manifest.dim), manifest.dtype)
-        features: NDArray[Any] = file["features"][...]
-        checksums, stored = file["checksums"][...], str(file.attrs["fingerprint"])
+        check_layout(file, manifest, shard)
+        features = _raw(file["features"])
+        checksums, stored = _raw(file["checksums"]), str(file.attrs["fingerprint"])
     _check_fingerprint(path, stored, manifest)
     if check:
-        _compare(features, checksums, path)
+        _compare("features", features, checksums, path)
     return features
 
 
 def shard_checksums(path: Path, manifest: Manifest, shard: int) -> tuple[Block, bytes]:
-    """Read and check a shard; its rows and its checksums as bytes.
+    """Read and check a shard; all it holds and its checksums as bytes.
 
     Raises:
         InputError: as ``read_shard``.
     """
-    return _read(path, manifest, shard, True, True)
+    return _read(path, manifest, shard, True, True, True)
 
 
-def _read(path: Path, manifest: Manifest, shard: int, check: bool, with_features: bool) -> tuple[Block, bytes]:
-    start, stop = manifest.span(shard)
+def _read(
+    path: Path, manifest: Manifest, shard: int, check: bool, with_features: bool, with_tokens: bool
+) -> tuple[Block, bytes]:
+    wanted = {"features": with_features, "tokens": with_tokens}
     with _opened(path) as file:
         stored = str(file.attrs["fingerprint"])
-        columns_checksum = int(file.attrs["columns_checksum"])
-        checksums = file["checksums"][...]
-        _check_layout(file, (stop - start, manifest.dim), manifest.dtype)
-        features = file["features"][:, : manifest.dim if with_features else 0]
-        arrays = {name: _raw(file[name]) for name in (*STRINGS, "labels") if name in file}
+        checksum = int(file.attrs["columns_checksum"])
+        check_layout(file, manifest, shard)
+        columns = {name: _raw(file[name]) for name in (*STRINGS, "labels", "offsets") if name in file}
+        sums = {name: _raw(file[CHECKSUMS[name]]) for name in CHECKSUMS if name in file}
+        rows = {name: _raw(file[name]) for name in sums if wanted[name]}
     _check_fingerprint(path, stored, manifest)
-    if columns_checksum != _columns_checksum(arrays):
+    if checksum != columns_checksum(columns):
         raise InputError(f"shard {path}: ids, labels or another column differ from their checksum: {AGAIN}")
-    if check and with_features:
-        _compare(features, checksums, path)
-    if not _labels_fit(arrays.get("labels"), manifest):
+    if check:
+        for name, array in rows.items():
+            _compare(name, array, sums[name], path)
+    if not _labels_fit(columns.get("labels"), manifest):
         raise InputError(f"shard {path}: its labels do not fit the {len(manifest.classes)} classes of the manifest")
-    strings = {name: [text.decode() for text in arrays[name].tolist()] for name in STRINGS if name in arrays}
+    strings = {name: [text.decode() for text in columns[name].tolist()] for name in STRINGS if name in columns}
     block = Block(
-        features,
+        rows["features"] if with_features else np.empty((len(strings["ids"]), 0), manifest.dtype),
         strings["ids"],
         strings["split"],
         strings["status"],
-        arrays.get("labels"),
+        columns.get("labels"),
         strings.get("pair"),
         strings.get("camera"),
+        Tokens(rows["tokens"], columns["offsets"]) if "tokens" in rows else None,
     )
-    return block, _summary(checksums, columns_checksum)
+    return block, summary(*sums.values(), columns=checksum)
 
 
 @contextmanager
@@ -205,16 +193,6 @@ def _check_fingerprint(path: Path, stored: str, manifest: Manifest) -> None:
     wanted = manifest.fingerprint_sha256
     if stored != wanted:
         raise InputError(f"shard {path} has another fingerprint ({stored[:12]}) than its manifest ({wanted[:12]})")
-
-
-def _check_layout(file: h5py.File, shape: tuple[int, int], dtype: str) -> None:
-    # Before anything is allocated: a damaged header can claim any size.
-    features = file["features"]
-    if features.shape != shape or features.dtype != dtype:
-        raise ValueError(f"features are {features.shape} {features.dtype}, the manifest says {shape} {dtype}")
-    for name in (*STRINGS, "labels"):
-        if name in file and file[name].shape[:1] != shape[:1]:
-            raise ValueError(f"{name} has {file[name].shape} rows for {shape[0]} samples")
 
 
 def _labels_fit(labels: NDArray[Any] | None, manifest: Manifest) -> bool:
@@ -251,34 +229,11 @@ def _stored(columns: Columns, status: Sequence[str]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _checksums(features: NDArray[Any]) -> NDArray[np.uint64]:
-    rows = np.ascontiguousarray(features)
-    sums = [xxhash.xxh3_64_intdigest(rows[i : i + CHECK_ROWS].data) for i in range(0, len(rows), CHECK_ROWS)]
-    return np.array(sums, dtype=np.uint64)
-
-
-def _columns_checksum(arrays: dict[str, NDArray[Any]]) -> int:
-    total = xxhash.xxh3_64()
-    for name in sorted(arrays):
-        array = arrays[name]
-        total.update(f"{name} {array.shape} {array.dtype.str}".encode())
-        total.update(array.tobytes())
-    return total.intdigest()
-
-
-def _compare(features: NDArray[Any], checksums: NDArray[Any], path: Path) -> None:
-    found = _checksums(features)
-    if found.shape != checksums.shape:
-        raise InputError(f"shard {path}: {len(checksums)} checksums for {len(found)} blocks of rows: {AGAIN}")
-    bad = np.flatnonzero(found != checksums)
-    if bad.size:
-        first = int(bad[0]) * CHECK_ROWS
-        last = min(first + CHECK_ROWS, len(features)) - 1
-        raise InputError(f"shard {path}: features of rows {first} to {last} differ from their checksum: {AGAIN}")
-
-
-def _summary(checksums: NDArray[np.uint64], columns_checksum: int) -> bytes:
-    return checksums.astype("<u8").tobytes() + columns_checksum.to_bytes(8, "little")
+def _compare(name: str, rows: NDArray[Any], checksums: NDArray[np.uint64], path: Path) -> None:
+    damaged = damaged_rows(rows, checksums)
+    if damaged is not None:
+        first, last = damaged
+        raise InputError(f"shard {path}: {name} of rows {first} to {last} differ from their checksum: {AGAIN}")
 
 
 def _first_line(error: Exception) -> str:

@@ -13,11 +13,14 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from xfeat import __version__
+from xfeat.cache.block import Block
+from xfeat.cache.casting import cast_features, cast_tokens
 from xfeat.cache.columns import OK, Columns
 from xfeat.cache.files import TMP
 from xfeat.cache.fingerprint import difference
 from xfeat.cache.manifest import FILE, SHARD_ROWS, Manifest, content_digest, load_manifest
-from xfeat.cache.shard import Block, shard_checksums, write_shard
+from xfeat.cache.shard import read_shard, shard_checksums, write_shard
+from xfeat.cache.tokens import Tokens
 from xfeat.errors import InputError
 
 LOCK = ".lock"
@@ -26,6 +29,7 @@ OTHER = {
     "modality": "another modality",
     "dtype": "another dtype",
     "dim": "another width",
+    "token_dim": "another width of tokens",
     "rows": "another number of rows",
     "shard_rows": "another number of rows per shard",
     "label_kind": "another kind of labels",
@@ -49,6 +53,7 @@ class Plan:
         sources: (n,) where each sample comes from (root-relative path or the text itself), to notice a changed
             manifest on resume; None where the columns say enough.
         shard_rows: rows per shard.
+        token_dim: width of the token sequences; 0: there are none.
     """
 
     modality: str
@@ -58,6 +63,7 @@ class Plan:
     dtype: str = "float32"
     sources: Sequence[str] | None = None
     shard_rows: int = SHARD_ROWS
+    token_dim: int = 0
 
     def manifest(self) -> Manifest:
         """The manifest of the cache before its first shard.
@@ -79,6 +85,7 @@ class Plan:
             fingerprint=self.fingerprint,
             shard_rows=self.shard_rows,
             writer=__version__,
+            token_dim=self.token_dim,
         )
 
 
@@ -110,6 +117,7 @@ class CacheWriter:
         self.damaged: list[int] = []
         self._checksums: dict[str, bytes] = {}
         self._failed: dict[int, int] = {}
+        self._tokens: dict[int, int] = {}
         self._lock = FileLock(path / LOCK)
 
     def __enter__(self) -> "CacheWriter":
@@ -126,36 +134,52 @@ class CacheWriter:
     ) -> None:
         self._lock.release()
 
-    def write(self, shard: int, features: NDArray[Any], status: Sequence[str] | None = None) -> None:
+    def write(
+        self,
+        shard: int,
+        features: NDArray[Any],
+        status: Sequence[str] | None = None,
+        tokens: Tokens | None = None,
+    ) -> None:
         """Write one shard, or replace it.
 
         Args:
             shard: its number.
             features: (n, D) of any float dtype; rows of failed samples are ignored and stored as zeros.
             status: (n,) ``ok`` or why the sample failed; None means all are ok.
+            tokens: the n token sequences where the plan has a ``token_dim``; those of failed samples are not stored.
 
         Raises:
-            InputError: a value of an ok sample is not finite in the stored dtype; the sample is named.
+            InputError: a value of an ok sample is not finite in the stored dtype, or such a sample has no tokens; the
+                sample is named.
         """
         start, stop = self.manifest.span(shard)
         columns = self.plan.columns.rows(start, stop)
         status = [OK] * (stop - start) if status is None else status
         if features.shape != (stop - start, self.manifest.dim) or len(status) != stop - start:
             raise ValueError(f"shard {shard} takes {(stop - start, self.manifest.dim)}, got {features.shape}")
-        stored = _cast(features, columns, status, self.manifest.dtype)
+        if (0 if tokens is None else tokens.values.shape[1]) != self.manifest.token_dim:
+            raise ValueError(f"shard {shard} takes tokens of width {self.manifest.token_dim} (0: none)")
+        if tokens is not None:
+            if len(tokens) != stop - start:
+                raise ValueError(f"shard {shard} takes {stop - start} token sequences, got {len(tokens)}")
+            tokens = cast_tokens(tokens, columns, status, self.manifest.dtype)
+        stored = cast_features(features, columns, status, self.manifest.dtype)
         name = self.shard_path(shard)
         if self.manifest.complete:
             # Until `finish`, the manifest's digest would not be that of the shards.
             self.manifest = replace(self.manifest, complete=False)
             self.manifest.save(self.path)
-        self._checksums[name.name] = write_shard(name, stored, columns, status, self.manifest.fingerprint_sha256)
+        fingerprint = self.manifest.fingerprint_sha256
+        self._checksums[name.name] = write_shard(name, stored, columns, status, fingerprint, tokens)
+        self._tokens[shard] = 0 if tokens is None else len(tokens.values)
         self._failed[shard] = sum(word != OK for word in status)
         if shard in self.missing:
             self.missing.remove(shard)
 
     def read(self, shard: int) -> Block:
         """The rows of a shard that is already written."""
-        return shard_checksums(self.shard_path(shard), self.manifest, shard)[0]
+        return read_shard(self.shard_path(shard), self.manifest, shard, with_tokens=True)
 
     @property
     def failed_shards(self) -> list[int]:
@@ -179,6 +203,7 @@ class CacheWriter:
             complete=True,
             counts={"ok": self.manifest.rows - failed, "failed": failed, "split": splits},
             content=content_digest(self.manifest, self._checksums),
+            tokens=sum(self._tokens.values()),
         )
         self.manifest.save(self.path)
         return self.manifest
@@ -222,6 +247,7 @@ class CacheWriter:
                 self.missing.append(shard)
             else:
                 self._failed[shard] = sum(word != OK for word in block.status)
+                self._tokens[shard] = 0 if block.tokens is None else len(block.tokens.values)
 
 
 def _check_same(stored: Manifest, wanted: Manifest, path: Path) -> None:
@@ -234,21 +260,6 @@ def _check_same(stored: Manifest, wanted: Manifest, path: Path) -> None:
         if old != new:
             values = "" if name in ("samples", "classes") else f" ({old} instead of {new})"
             raise InputError(f"{path} holds a cache with {OTHER[name]}{values}: {advice}")
-
-
-def _cast(features: NDArray[Any], columns: Columns, status: Sequence[str], dtype: str) -> NDArray[Any]:
-    with np.errstate(over="ignore"):
-        stored = features.astype(dtype)  # a copy: the caller's array stays as it is
-    failed = np.array([word != OK for word in status], dtype=bool)
-    stored[failed] = 0
-    finite = np.isfinite(stored).all(axis=1)
-    if not finite.all():
-        row = int(np.flatnonzero(~finite)[0])
-        value = features[row][~np.isfinite(stored[row])][0]
-        why = f"{value} is too large for float16: use float32" if np.isfinite(value) else f"it holds {value}"
-        count = int((~finite).sum())
-        raise InputError(f"features of sample {columns.ids[row]!r} are not finite: {why} ({count} such samples here)")
-    return stored
 
 
 def _samples_digest(columns: Columns, sources: Sequence[str] | None) -> str:
@@ -269,5 +280,3 @@ def _samples_digest(columns: Columns, sources: Sequence[str] | None) -> str:
     if columns.labels is not None:
         total.update(f"labels {columns.labels.shape}".encode() + np.ascontiguousarray(columns.labels).tobytes())
     return total.hexdigest()
-
-

@@ -30,6 +30,9 @@ def info(
         typer.echo(f"{path}" + ("" if m.complete else "  (unfinished: run the command that writes it again)"))
         typer.echo(f"  modality     {m.modality}")
         typer.echo(f"  features     {m.rows:,} x {m.dim:,} {m.dtype}, {m.shards} shard{'s' * (m.shards != 1)}")
+        if m.token_dim:
+            mean = f", {m.tokens / max(1, m.counts['ok']):.1f} a sample" if m.complete else ""
+            typer.echo(f"  tokens       {f'{m.tokens:,}' if m.complete else '?'} x {m.token_dim:,} {m.dtype}{mean}")
         if m.complete:
             splits = ", ".join(f"{name} {count:,}" for name, count in m.counts["split"].items())
             typer.echo(f"  rows         {m.counts['ok']:,} ok, {m.counts['failed']:,} failed ({splits})")
@@ -68,7 +71,8 @@ def export(
 ) -> None:
     """Write a cache as a .npz.
 
-    It holds the arrays that `xfeat import` reads: features, ids, labels, classes, split, pair, camera.
+    It holds the arrays that `xfeat import` reads: features, ids, labels, classes, split, pair, camera, tokens,
+    offsets.
     """
     from xfeat.cache import FeatureCache
     from xfeat.cache.export import export_npz

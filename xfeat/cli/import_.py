@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from xfeat.cache import Columns, Manifest
+    from xfeat.cache import Manifest
+    from xfeat.samples.importers import Imported
 
 WIDTH = 80
 COLUMN = "array of FILE, or PATH#COLUMN of a text table"
@@ -43,6 +44,14 @@ def import_(
     label_base: int | None = typer.Option(None, min=0, max=1, help="Number of the first class; found if not given."),
     transpose: bool = typer.Option(False, "--transpose", help="Samples are the columns of the features."),
     dtype: DType = typer.Option(DType.float32, help="What to store."),
+    tokens: str | None = typer.Option(
+        None, metavar="A", help="Token sequences: (T, D) end to end, or (n, L, D) padded; or none."
+    ),
+    offsets: str | None = typer.Option(
+        None, metavar="REF", help="Where the tokens of each sample begin, and the last end: (n + 1)."
+    ),
+    lengths: str | None = typer.Option(None, metavar="REF", help="Instead: the number of tokens of each sample."),
+    mask: str | None = typer.Option(None, metavar="A", help="Instead: (n, L), 1 where a padded token is there."),
 ) -> None:
     """Import features made elsewhere into a cache.
 
@@ -51,25 +60,35 @@ def import_(
     cell of a MATLAB cell array, s.x a field of a struct. PATH#COLUMN is a column of a .csv by its name, or of a list
     without header by its number, from 1. A,B is A followed by B.
 
+    Token sequences of any length are taken from tokens with offsets, lengths or a mask. Where there are no
+    features, a sample's features are the mean of its tokens.
+
     Example: xfeat import raw.mat -m image --features I_tr,I_te --split train:2173,test:693
     --labels train.list#3,test.list#3 --classes names.txt --pair rows
     """
     from xfeat.extraction.importing import default_folder, import_features
-    from xfeat.samples.importers import Names, read_arrays
+    from xfeat.samples.importers import Names, TokenNames, read_arrays
 
-    names = Names(features, labels, ids, split, pair, camera, classes, label_base, transpose)
+    sequences = TokenNames(tokens, offsets, lengths, mask)
+    names = Names(features, labels, ids, split, pair, camera, classes, label_base, transpose, sequences)
     imported = read_arrays(file, names)
     for note in imported.notes:
         _say(f"note: {note}")
     out = out or default_folder(file, modality)
     manifest = import_features(imported, out, modality, dtype.value, say=typer.echo)
-    _summarise(manifest, imported.columns, imported.features.kinds)
+    _summarise(manifest, imported)
     typer.echo(f"cache     {out}")
 
 
-def _summarise(manifest: "Manifest", columns: "Columns", kinds: str) -> None:
+def _summarise(manifest: "Manifest", imported: "Imported") -> None:
+    columns, kinds, tokens = imported.columns, imported.features.kinds, imported.tokens
     stored = manifest.dtype if kinds == manifest.dtype else f"{manifest.dtype} (from {kinds})"
     _say(f"{manifest.modality}: {manifest.rows} rows x {manifest.dim} features, {stored}")
+    if tokens is not None:
+        lengths = tokens.lengths
+        _say(f"tokens    {manifest.tokens} x {manifest.token_dim}, {lengths.min()} to {lengths.max()} a sample")
+    if imported.pooled:
+        _say("features  each sample's are the mean of its tokens")
     usual = ("train", "val", "test")
     counts = sorted(manifest.counts["split"].items(), key=lambda item: usual.index(item[0]) if item[0] in usual else 3)
     _say("splits    " + ", ".join(f"{name} {count}" for name, count in counts))

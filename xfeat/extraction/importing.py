@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from xfeat.cache import CacheWriter, Manifest, Plan
 from xfeat.progress import progress
@@ -28,18 +29,12 @@ def import_features(
         The manifest of the complete cache.
 
     Raises:
-        InputError: features that are not finite in ``dtype`` (nothing is written then), or another cache in ``out``.
+        InputError: features or tokens that are not finite in ``dtype`` (nothing is written then), or another cache in
+            ``out``.
     """
-    features, columns = imported.features, imported.columns
-    fingerprint = {
-        "family": "import",
-        "format": imported.format,
-        "arrays": {"features": features.names},
-        "content": features.content(columns.ids, dtype),
-        "dtype": dtype,
-        "dim": features.shape[1],
-    }
-    plan = Plan(modality, fingerprint, features.shape[1], columns, dtype)
+    features, columns, tokens = imported.features, imported.columns, imported.tokens
+    width = 0 if tokens is None else tokens.dim
+    plan = Plan(modality, _fingerprint(imported, dtype), features.shape[1], columns, dtype, token_dim=width)
     with CacheWriter(out, plan) as writer, progress(f"import {modality}", len(writer.missing)) as advance:
         missing = list(writer.missing)
         if not missing and writer.manifest.complete:
@@ -50,9 +45,22 @@ def import_features(
         if len(missing) < writer.manifest.shards:
             say(f"resumed: {writer.manifest.shards - len(missing)} of {writer.manifest.shards} shards were there")
         for shard in missing:
-            writer.write(shard, features.rows(*writer.manifest.span(shard)))
+            start, stop = writer.manifest.span(shard)
+            sequences = None if tokens is None else tokens.rows(start, stop)
+            writer.write(shard, features.rows(start, stop), tokens=sequences)
             advance()
         return writer.finish()
+
+
+def _fingerprint(imported: Imported, dtype: str) -> dict[str, Any]:
+    features, ids, tokens = imported.features, imported.columns.ids, imported.tokens
+    arrays: dict[str, Any] = {"features": features.names}
+    made: dict[str, Any] = {"family": "import", "format": imported.format, "arrays": arrays}
+    if tokens is not None:
+        # First: where the features are the tokens' means, it is a token that is not finite.
+        made |= {"token_content": tokens.content(ids, dtype), "token_dim": tokens.dim}
+        arrays["tokens"] = tokens.name
+    return made | {"content": features.content(ids, dtype), "dtype": dtype, "dim": features.shape[1]}
 
 
 def default_folder(file: Path, modality: str) -> Path:

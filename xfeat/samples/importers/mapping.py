@@ -12,7 +12,10 @@ from xfeat.cache.columns import Columns
 from xfeat.errors import InputError
 from xfeat.samples.importers.arrays import open_arrays
 from xfeat.samples.importers.features import Features
+from xfeat.samples.importers.names import FEATURES, NONE, ROWS, Names
 from xfeat.samples.importers.references import References, read_runs, strings
+from xfeat.samples.importers.token_references import find_tokens
+from xfeat.samples.importers.tokens import TokenRows
 from xfeat.samples.labels import (
     UNLABELLED,
     are_integers,
@@ -23,36 +26,8 @@ from xfeat.samples.labels import (
 )
 from xfeat.samples.tables import read_text
 
-ROWS = "rows"  # in place of a reference: the row number
-NONE = "none"  # in place of a reference: no such column, even if the file has it
+MEANS = "mean of the tokens"
 KNOWN_SPLITS = frozenset({"train", "val", "test"})
-
-
-@dataclass(frozen=True)
-class Names:
-    """Where each column comes from. A reference is described in ``References``; None takes the array of that name.
-
-    Attributes:
-        features: arrays of the file, on top of each other.
-        labels: numbers, names, or an (n, C) matrix of zeros and ones; ``none`` for no labels.
-        ids: ``rows`` or a reference; without either an ``ids`` array or row numbers, ``000017``.
-        split: a reference, or consecutive runs of rows such as ``train:2173,test:693``; otherwise all are ``train``.
-        pair: ``rows`` (row i of one modality belongs to row i of the others), a reference or ``none``.
-        camera: a reference or ``none``.
-        classes: a text file with a line per class, names separated by commas, or an array of strings.
-        label_base: number of the first class, 0 or 1; None finds out.
-        transpose: samples are the columns of the features.
-    """
-
-    features: str = "features"
-    labels: str | None = None
-    ids: str | None = None
-    split: str | None = None
-    pair: str | None = None
-    camera: str | None = None
-    classes: str | None = None
-    label_base: int | None = None
-    transpose: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,12 +39,16 @@ class Imported:
         features: (n, D).
         format: ``npz``, ``npy`` or ``mat``.
         notes: what a reader should know, one line each.
+        tokens: the n token sequences; None where there are none.
+        pooled: the features are the means of the tokens.
     """
 
     columns: Columns
     features: Features
     format: str
     notes: list[str]
+    tokens: TokenRows | None = None
+    pooled: bool = False
 
 
 def read_arrays(path: Path, names: Names | None = None) -> Imported:
@@ -90,10 +69,19 @@ class _Assembly:
         self.file = open_arrays(path)
         self.refs = References(self.file)
         self.names = names
-        self.notes: list[str] = []
-        parts = self.refs.arrays("--features", names.features)
-        self.features = Features([(name, array.T if names.transpose else array) for name, array in parts])
-        self.rows = len(self.features)
+        given = names.features != FEATURES or (FEATURES in self.file.names and names.tokens.tokens != FEATURES)
+        self.tokens, self.notes = find_tokens(self.refs, names.tokens, needed=not given)
+        self.source = self.given_features() if given or self.tokens is None else self.tokens
+        self.rows = len(self.source)
+
+    def given_features(self) -> Features:
+        parts = self.refs.arrays("--features", self.names.features)
+        features = Features([(name, array.T if self.names.transpose else array) for name, array in parts])
+        if self.tokens is not None and len(self.tokens) != len(features):
+            raise InputError(
+                f"--tokens {self.tokens.name} has {len(self.tokens)} samples, the features have {len(features)} rows"
+            )
+        return features
 
     def run(self) -> Imported:
         numbers = self.row_numbers()
@@ -105,7 +93,12 @@ class _Assembly:
         unused = [name for name in self.file.names if name not in self.refs.used]
         if unused:
             self.notes.append(f"not used: {', '.join(unused)}")
-        return Imported(columns, self.features, self.file.format, self.notes)
+        if self.tokens is not None:
+            self.tokens.check_lengths(ids)
+        if isinstance(self.source, Features):
+            return Imported(columns, self.source, self.file.format, self.notes, self.tokens)
+        means = Features([(MEANS, self.source.means())])
+        return Imported(columns, means, self.file.format, self.notes, self.tokens, pooled=True)
 
     def row_numbers(self) -> list[str]:
         width = max(6, len(str(self.rows - 1)))
@@ -204,8 +197,9 @@ class _Assembly:
     def fitting(self, option: str, values: NDArray[Any]) -> NDArray[Any]:
         if len(values) == self.rows:
             return values
-        line = f"{option} has {len(values)} rows, the features have {self.rows}"
-        if len(values) == self.features.shape[1]:
+        what = "features" if isinstance(self.source, Features) else "tokens"
+        line = f"{option} has {len(values)} rows, the {what} have {self.rows}"
+        if isinstance(self.source, Features) and len(values) == self.source.shape[1]:
             other = "leave --transpose out" if self.names.transpose else "give --transpose"
             line += f" and {len(values)} columns: if the samples are the columns, {other}"
         raise InputError(line)

@@ -1,0 +1,54 @@
+"""Whether a shard's datasets have the shapes its manifest says: looked at before anything is read."""
+
+from typing import Any
+
+import h5py
+
+from xfeat.cache.checksums import CHECK_ROWS
+from xfeat.cache.manifest import Manifest
+from xfeat.cache.tokens import offsets_problem
+
+PER_SAMPLE = ("ids", "split", "status", "pair", "camera", "labels")
+
+
+def check_layout(file: h5py.File, manifest: Manifest, shard: int) -> None:
+    """Check shapes and types, and that what the header claims can be in the file: a damaged one can claim any size.
+
+    Args:
+        file: the shard.
+        manifest: of its cache.
+        shard: its number.
+
+    Raises:
+        ValueError: something has another shape or type.
+        KeyError: something is not there.
+    """
+    start, stop = manifest.span(shard)
+    rows = stop - start
+    size = file.id.get_filesize()
+    for name in file:
+        if file[name].nbytes > size:
+            raise ValueError(f"{name} has {file[name].nbytes} bytes in a file of {size}")
+    _check(file["features"], "features", (rows, manifest.dim), manifest.dtype)
+    _check(file["checksums"], "checksums", (-(-rows // CHECK_ROWS),), "uint64")
+    for name in PER_SAMPLE:
+        if name in file and file[name].shape[:1] != (rows,):
+            raise ValueError(f"{name} has {file[name].shape} rows for {rows} samples")
+    if manifest.token_dim:
+        _check_tokens(file, manifest, rows)
+    elif "tokens" in file or "offsets" in file:
+        raise ValueError("it holds tokens, the manifest says there are none")
+
+
+def _check_tokens(file: h5py.File, manifest: Manifest, rows: int) -> None:
+    _check(file["offsets"], "offsets", (rows + 1,), "int64")
+    total = len(file["tokens"])
+    _check(file["tokens"], "tokens", (total, manifest.token_dim), manifest.dtype)
+    _check(file["token_checksums"], "token_checksums", (-(-total // CHECK_ROWS),), "uint64")
+    if problem := offsets_problem(file["offsets"][...], total):
+        raise ValueError(problem)
+
+
+def _check(dataset: h5py.Dataset, name: str, shape: tuple[int, ...], dtype: Any) -> None:
+    if dataset.shape != shape or dataset.dtype != dtype:
+        raise ValueError(f"{name} are {dataset.shape} {dataset.dtype}, the manifest says {shape} {dtype}")
