@@ -50,11 +50,12 @@ def test_filters_are_what_the_list_says(row) -> None:  # type: ignore[no-untyped
     [
         ("hog", None, "family:model"),
         ("filter:hog", None, r"did you mean filters\?.*there is filters, open_clip"),
-        ("filters:hogs", None, r"did you mean hog\?.*there is hog, hashing, logmel"),
+        ("filters:hogs", None, r"did you mean hog\?.*there is hog, hashing, logmel, strokes"),
         ("filters:hog", "text", "reads image, not text; for text: filters:hashing"),
         ("filters:hog@weights.pt", None, "no weights"),
         ("open_clip:ViT-B-32@openai", None, "--kind"),
         ("open_clip:ViT-B-32@openai", "audio", "not audio; for audio: filters:logmel"),
+        ("filters:hog", "strokes", "reads image, not strokes; for strokes: filters:strokes"),
     ],
 )
 def test_refuses_in_words(spec: str, kind: str | None, message: str) -> None:

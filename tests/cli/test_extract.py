@@ -101,6 +101,19 @@ def test_the_kind_follows_from_the_modality_or_the_backbone(  # type: ignore[no-
     assert all(len(line) <= 80 for line in out.splitlines())
 
 
+@pytest.mark.parametrize(("modality", "backbone"), [("strokes", "filters:strokes"), ("stroke2", "filters:strokes")])
+def test_pen_strokes(xfeat, tmp_path: Path, modality: str, backbone: str) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "a.txt").write_text("START\n0,0,0\n9,9,20\nBREAK\n")
+    (tmp_path / "b.txt").write_text("START\n0,0,0\nnine,9,20\nBREAK\n")
+    table = write(tmp_path / "m.csv", [{modality: name} for name in ("a.txt", "b.txt", "c.txt")])
+    code, out, _ = xfeat("extract", table, "--modality", modality, "--backbone", backbone, "--out", tmp_path / "c")
+    assert code == 0
+    assert "1 of 3 samples ok, 2 failed" in out
+    assert "line 3 is not x,y or x,y,t: 'nine,9,20' (first: b.txt)" in out
+    assert "file not found (first: c.txt)" in out
+    bad(xfeat("extract", table, "--modality", modality, "--backbone", "filters:hog"), "reads image, not strokes")
+
+
 def test_text_files(xfeat, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "a.txt").write_text("some words", encoding="utf-8")
     (tmp_path / "b.txt").write_bytes(b"\xff\xff")
@@ -125,7 +138,7 @@ def test_nothing_readable_exits_with_two(xfeat, tmp_path: Path) -> None:  # type
         (("--backbone", "nothing:hog"), ("no backbone family 'nothing'",)),
         (("--backbone", "hog"), ("family:model",)),
         (("--backbone", "filters:hashing"), ("reads text, not image",)),
-        (("--backbone", "filters:hog", "--kind", "picture"), ("--kind 'picture'", "image, text, audio")),
+        (("--backbone", "filters:hog", "--kind", "picture"), ("--kind 'picture'", "image, text, audio, strokes")),
         (("--backbone", "filters:hog", "--dtype", "bfloat16"), ("--dtype 'bfloat16'",)),
         (("--backbone", "filters:hog", "--on-error", "skip"), ("--on-error 'skip'",)),
         (("--backbone", "filters:hog", "--column", "picture"), ("picture",)),
@@ -168,7 +181,7 @@ def test_a_cache_of_another_fingerprint_shows_the_difference(xfeat, manifest: Pa
 def test_the_list_of_backbones_fits_a_terminal(xfeat) -> None:  # type: ignore[no-untyped-def]
     code, out, _ = xfeat("backbones")
     assert code == 0
-    for spec in ("filters:hog", "filters:hashing", "filters:logmel", "open_clip:MODEL@TAG"):
+    for spec in ("filters:hog", "filters:hashing", "filters:logmel", "filters:strokes", "open_clip:MODEL@TAG"):
         assert spec in out
     assert all(len(line) <= 80 for line in out.splitlines())
 

@@ -6,7 +6,8 @@ import pytest
 
 from xfeat.errors import InputError
 from xfeat.evaluation.embedded import Embedded
-from xfeat.evaluation.protocols import Evaluation, evaluate
+from xfeat.evaluation.protocols import evaluate
+from xfeat.evaluation.results import Evaluation
 from xfeat.evaluation.spread import SeedEvaluations
 
 NAMES = ("mAP@all", "mAP@50", "chance mAP@all", "chance mAP@50")

@@ -108,6 +108,13 @@ def test_text_files_are_read_as_utf8(tmp_path: Path) -> None:
     assert [decode(row).status for row in (1, 2)] == ["text file is not UTF-8", "file not found"]
 
 
+def test_strokes_are_files(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"good")
+    decode = Decoder(samples(tmp_path, "a", "b", kind="strokes"), Bytes())
+    assert [decode(row).status for row in range(2)] == [OK, "file not found"]
+    assert decode(0).item == b"good"
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 7, 10])
 def test_batches_come_in_order_and_at_most_one_ahead(batch_size: int) -> None:
     started: list[int] = []

@@ -165,3 +165,26 @@ def test_all_modalities_of_a_manifest_agree_on_its_classes(tmp_path: Path) -> No
     assert text.columns.labels is not None
     np.testing.assert_array_equal(image.columns.labels, [[1, 0, 0], [0, 0, 1]])
     np.testing.assert_array_equal(text.columns.labels, [[1, 0, 0], [1, 1, 0]])
+
+
+def test_rows_with_several_modalities_tie_them(tmp_path: Path) -> None:
+    table = "id,image,text\na,1.png,one\nb,2.png,\nc,,three\nd,4.png,four\n"
+    assert read(tmp_path, table).columns.pair == ["a", "b", "d"]
+    assert read(tmp_path, table, "text", kind="text").columns.pair == ["a", "c", "d"]
+    unnamed = "image,text\n1.png,one\n,two\n3.png,three\n"
+    images, texts = read(tmp_path, unnamed), read(tmp_path, unnamed, "text", kind="text")
+    assert (images.columns.ids, images.columns.pair) == (["1.png", "3.png"], ["row:1", "row:3"])
+    assert (texts.columns.ids, texts.columns.pair) == (["text:1", "text:2", "text:3"], ["row:1", "row:2", "row:3"])
+    lines = '{"id": 7, "image": "a", "text": "x"}\n{"id": 8, "image": "b", "text": null}\n'
+    assert read(tmp_path, lines, name="m.jsonl").columns.pair == ["7", "8"]
+
+
+def test_rows_of_one_modality_each_are_not_paired(tmp_path: Path) -> None:
+    table = "id,label,split,image,text\na,x,train,1.png,\nb,x,test,,two\nc,y,train,3.png, \n"
+    assert read(tmp_path, table).columns.pair is None
+    assert read(tmp_path, table, "text", kind="text").columns.pair is None
+
+
+def test_a_pair_column_counts_before_the_rows(tmp_path: Path) -> None:
+    table = "id,pair,image,text\na,p,1.png,one\nb,p,2.png,two\n"
+    assert read(tmp_path, table).columns.pair == ["p", "p"]

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from tests.evaluation.pairs import CLASSES as CLASSES_OF_PAIRS
+from tests.evaluation.pairs import QUICK, paired, write_paired
 from tests.training.building import CLASSES, TINY, Blobs, blobs, multi_label_blobs
 from xfeat.cache import FeatureCache
 from xfeat.errors import InputError
 from xfeat.training.drcl import train
-from xfeat.training.embedding import Blocks, Embeddings, embed_raw, embed_run
+from xfeat.training.embedding import Blocks, Embeddings, embed_raw, embed_raw_zero_shot, embed_run, embed_zero_shot
 from xfeat.training.run import Run
+from xfeat.training.sspc import train as train_pairs
 from xfeat.training.store import load_branch
 
 CPU = torch.device("cpu")
@@ -202,3 +205,131 @@ def test_the_runs_rule_of_relevance(run: Path) -> None:
     config.settings["relevance"] = "exact"
     Run(run).save_config(config)
     assert embed_run(run, "test", CPU).relevance == "exact"
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """A run of DRCL on paired caches."""
+    train(write_paired(tmp_path, "image", "text"), tmp_path / "run", TINY)
+    return tmp_path / "run"
+
+
+def test_instances_of_a_run_need_no_labels(pairs: Path, tmp_path: Path) -> None:
+    for name in ("image", "text"):
+        shutil.rmtree(tmp_path / name)
+        replace(paired(name), labels=None).write(tmp_path / name)
+    found = embed_run(pairs, "test", CPU, protocol="instance", allow_changed=True)
+    tested = [f"i{row}" for row in range(0, 96, 3)]
+    assert found.protocol == "instance"
+    for item in found.items.values():
+        assert item.labels is None
+        assert item.keys == tested
+        assert item.vectors.shape == (32, 12)
+    with pytest.raises(InputError, match="has no labels"):
+        embed_run(pairs, "test", CPU, allow_changed=True)
+
+
+def test_instances_need_pair_keys(run: Path) -> None:
+    with pytest.raises(InputError, match=r"image has no pair keys: .*`pair` column.*`--pair` of `xfeat import`"):
+        embed_run(run, "test", CPU, protocol="instance")
+
+
+def test_rows_without_a_key_are_left_out_and_counted(tmp_path: Path) -> None:
+    samples = paired("image")
+    keys = ["" if row < 4 else key for row, key in enumerate(samples.keys or [])]
+    found = embed_raw([replace(samples, keys=keys).write(tmp_path / "image")], "test", protocol="instance")
+    assert found.unkeyed == {"image": 2}
+    assert found.items["image"].keys == [f"i{row}" for row in range(6, 96, 3)]
+
+
+def test_an_unknown_protocol(run: Path) -> None:
+    with pytest.raises(InputError, match="unknown protocol re-id: choose one of category, multi-label, instance, zero"):
+        embed_run(run, "test", CPU, protocol="re-id")
+
+
+@pytest.mark.parametrize("protocol", ["category", "instance"])
+def test_rows_of_chosen_classes(pairs: Path, protocol: str) -> None:
+    found = embed_run(pairs, "test", CPU, protocol=protocol, classes="bee,dog")
+    rows = [row for row in range(0, 96, 3) if row // 3 % 4 in (1, 3)]
+    assert found.chosen == ["bee", "dog"]
+    assert found.others == {"image": 16, "text": 16}
+    assert found.ids["text"] == [f"text/{row:03d}" for row in rows]
+    whole = embed_run(pairs, "test", CPU, protocol=protocol)
+    kept = [place for place, name in enumerate(whole.ids["text"]) if name in found.ids["text"]]
+    assert torch.equal(torch.as_tensor(found.items["text"].vectors), torch.as_tensor(whole.items["text"].vectors)[kept])
+    with pytest.raises(InputError, match="the run saw all 4 classes"):
+        embed_run(pairs, "test", CPU, protocol=protocol, classes="unseen")
+
+
+def test_a_run_of_pairs_is_evaluated_by_instances_on_what_it_saw_and_not(tmp_path: Path) -> None:
+    text = replace(paired("text"), labels=None).write(tmp_path / "text")  # its rows are of the classes of their images
+    image = paired("image").write(tmp_path / "image")
+    train_pairs([image, text], tmp_path / "run", QUICK.model_copy(update={"classes": ["bee", "[cd]o*"]}))
+    seen = embed_run(tmp_path / "run", "test", CPU, classes="seen")
+    unseen = embed_run(tmp_path / "run", "test", CPU, classes="unseen")
+    assert (seen.protocol, seen.chosen, unseen.chosen) == ("instance", ["bee", "cow", "dog"], ["ant"])
+    assert unseen.ids["text"] == [f"text/{row:03d}" for row in range(0, 96, 12)]
+    assert len(seen.ids["image"]) == len(seen.ids["text"]) == 24
+    assert not seen.untrained
+    assert (seen.weights, seen.both_weights) == ("ema", True)
+    vectors = {
+        kind: torch.as_tensor(embed_run(tmp_path / "run", "test", CPU, weights=kind).items["image"].vectors)
+        for kind in ("kept", "raw", "ema")
+    }
+    assert torch.equal(vectors["kept"], vectors["ema"])
+    assert not torch.equal(vectors["raw"], vectors["ema"])
+
+
+def test_one_set_of_weights(pairs: Path) -> None:
+    with pytest.raises(InputError, match="keeps one set of weights, not ema"):
+        embed_run(pairs, "test", CPU, weights="ema")
+
+
+def test_other_caches_than_those_of_the_run(pairs: Path, tmp_path: Path) -> None:
+    classes = ("eel", "fox", "gnu", "hen")
+    others = {name: replace(paired(name, instances=30, seed=5), classes=classes) for name in ("image", "text", "audio")}
+    on = [others[name].write(tmp_path / "other" / name) for name in ("text", "image")]
+    found = embed_run(pairs, "test", CPU, protocol="instance", on=on)
+    assert list(found.items) == ["image", "text"]
+    branch = load_branch(pairs / "branches" / "image.safetensors")
+    expected = branch.embed(others["image"].features[::3], CPU)
+    torch.testing.assert_close(torch.as_tensor(found.items["image"].vectors), expected)
+    by_class = embed_run(pairs, "test", CPU, on=on)
+    assert by_class.classes == list(classes)
+    np.testing.assert_array_equal(by_class.items["image"].labels, others["image"].labels[::3])
+
+    def refused(*caches: FeatureCache) -> str:
+        with pytest.raises(InputError) as caught:
+            embed_run(pairs, "test", CPU, on=caches)
+        return str(caught.value)
+
+    assert "holds audio, " in refused(others["audio"].write(tmp_path / "other" / "audio"))
+    assert "two caches hold modality 'text'" in refused(on[0], on[0])
+    narrow = replace(others["text"], features=others["text"].features[:, :4].copy())
+    assert "has 4 dimensions, the text branch takes 9" in refused(narrow.write(tmp_path / "other" / "narrow"))
+    remade = replace(others["text"], fingerprint={"backbone": "other"}).write(tmp_path / "other" / "remade")
+    assert "(backbone: 'pairs' -> 'other')" in refused(remade)
+
+
+def test_prototypes_of_class_means_and_of_prompts(pairs: Path, tmp_path: Path) -> None:
+    queries, sources = embed_zero_shot(pairs, "test", CPU)
+    assert (len(queries.ids["image"]), len(sources.ids["image"])) == (32, 64)
+    assert queries.classes == sources.classes == list(CLASSES_OF_PAIRS)
+    prompts = replace(paired("text").rows([3, 4, 6, 9]), classes=("eel", "dog", "cow", "bee"), keys=None)
+    queries, sources = embed_zero_shot(pairs, "test", CPU, prompts=prompts.write(tmp_path / "prompts"))
+    assert (list(queries.items), list(sources.items)) == (["image"], ["text"])
+    assert queries.classes == ["ant", "bee", "cow", "dog", "eel"]
+    assert [queries.classes[label] for label in sources.items["text"].labels] == ["dog", "dog", "cow", "bee"]
+    chosen, prototypes = embed_zero_shot(
+        pairs, "test", CPU, prompts=FeatureCache(tmp_path / "prompts"), classes="cow,bee"
+    )
+    assert len(chosen.ids["image"]) == 16
+    assert prototypes.ids["text"] == ["text/002", "text/003"]
+
+
+def test_zero_shot_of_features_as_they_are(tmp_path: Path) -> None:
+    image = paired("image").write(tmp_path / "image")
+    prompts = replace(paired("image").rows(range(12)), modality="words").write(tmp_path / "words")
+    queries, sources = embed_raw_zero_shot([image], "test", prompts=prompts)
+    assert (len(queries.ids["image"]), len(sources.ids["words"])) == (32, 12)
+    np.testing.assert_array_equal(queries.items["image"].vectors, paired("image").features[::3])

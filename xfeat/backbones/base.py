@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xfeat.errors import InputError
 
-KINDS = ("image", "text", "audio")
+KINDS = ("image", "text", "audio", "strokes")
 
 
 class Backbone(Protocol):
@@ -20,7 +20,7 @@ class Backbone(Protocol):
     them in an attribute ``truncated`` (int), which extraction reports.
 
     Attributes:
-        kind: what it reads: ``image``, ``text`` or ``audio``.
+        kind: what it reads: ``image``, ``text``, ``audio`` or ``strokes``.
         name: its SPEC without the weights' path, for example ``filters:hog``.
         dim: D, the width of its features.
     """
@@ -36,7 +36,7 @@ class Backbone(Protocol):
         """Decode and preprocess one sample on the CPU.
 
         Args:
-            source: a file for images and audio, the text itself for text.
+            source: a file for images, audio and strokes, the text itself for text.
 
         Raises:
             SampleError: the sample cannot be read; the message becomes its status.

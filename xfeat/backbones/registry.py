@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from xfeat.backbones.base import KINDS, Backbone, Spec, parse_spec
 from xfeat.backbones.filters_audio import LogMelBackbone
 from xfeat.backbones.filters_image import HogBackbone
+from xfeat.backbones.filters_strokes import StrokesBackbone
 from xfeat.backbones.filters_text import HashingBackbone
 from xfeat.errors import InputError
 
@@ -21,7 +22,7 @@ class Model:
 
     Attributes:
         name: a model, or a pattern such as ``MODEL@WEIGHTS`` where a family takes many.
-        kinds: what it can read, of ``image``, ``text``, ``audio``.
+        kinds: what it can read, of ``image``, ``text``, ``audio``, ``strokes``.
         dim: width of its features in words, for example ``864`` or ``by model``.
         about: a few words.
         needs: an extra or a package beyond the core, empty for none.
@@ -66,6 +67,7 @@ _FILTERS: dict[str, tuple[Callable[[], Backbone], Model]] = {
         ("hog", HogBackbone, "oriented gradients and colours; no learned weights"),
         ("hashing", HashingBackbone, "hashed character and word n-grams; no learned weights"),
         ("logmel", LogMelBackbone, "log-mel spectrogram statistics; no learned weights"),
+        ("strokes", StrokesBackbone, "directions of pen strokes; no learned weights"),
     )
 }
 
@@ -100,7 +102,7 @@ def open_backbone(spec: str, kind: str | None = None, device: str = "auto", prec
 
     Args:
         spec: ``family:model[@weights]``.
-        kind: ``image``, ``text`` or ``audio``; None where the model reads one kind only.
+        kind: ``image``, ``text``, ``audio`` or ``strokes``; None where the model reads one kind only.
         device: ``auto``, ``cpu`` or ``cuda``; ignored by families without a network.
         precision: ``fp32``, ``fp16`` or ``bf16``; ignored likewise.
 

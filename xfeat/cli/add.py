@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from xfeat.cli.train import DEVICE, summary
+from xfeat.cli.train import DEVICE
+from xfeat.cli.train_text import summary
 
 if TYPE_CHECKING:
     from xfeat.training.drcl import Outcome

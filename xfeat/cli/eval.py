@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -11,10 +11,16 @@ from xfeat.cli.train import DEVICE
 from xfeat.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
+    from xfeat.training.evaluating import Answer, Asked
 
-    from xfeat.evaluation.protocols import Evaluation
-    from xfeat.training.embedding import Embeddings
+SPLIT = typer.Option("test", help="Rows to evaluate on.")
+MISSING = typer.Option(
+    "skip", metavar="skip|miss", help="Protocol instance: items whose partner is missing are left out, or are misses."
+)
+WEIGHTS = typer.Option("kept", metavar="kept|raw|ema", help="Weights to evaluate, of a run that has two sets.")
+ON = typer.Option([], "--on", metavar="CACHE", help="Other caches than the run's own, one per modality; repeat it.")
+ALLOW_CHANGED = typer.Option(False, "--allow-changed", help="Evaluate on caches rewritten since training.")
+JSON = typer.Option(None, "--json", metavar="FILE|-", help="Write JSON, - for standard output.")
 
 
 def evaluate(
@@ -22,9 +28,11 @@ def evaluate(
         ..., metavar="RUN", help="A run, or a group of seeds; with --raw, one cache per modality."
     ),
     raw: bool = typer.Option(False, "--raw", help="Evaluate the features of caches as they are."),
-    split: str = typer.Option("test", help="Rows to evaluate on."),
+    split: str = SPLIT,
     protocol: str | None = typer.Option(
-        None, metavar="category|multi-label", help="What is relevant; follows from the labels if not given."
+        None,
+        metavar="category|multi-label|instance|zero-shot",
+        help="What is relevant; follows from the method and the labels if not given.",
     ),
     relevance: str | None = typer.Option(
         None,
@@ -32,89 +40,104 @@ def evaluate(
         help="Of samples of several classes: a class shared, the same classes, N shared, a Jaccard index of T. "
         "The run's setting if not given.",
     ),
-    allow_changed: bool = typer.Option(False, "--allow-changed", help="Evaluate on caches rewritten since training."),
-    as_json: str | None = typer.Option(None, "--json", metavar="FILE|-", help="Write JSON, - for standard output."),
+    missing: str = MISSING,
+    prompts: Path | None = typer.Option(
+        None, metavar="CACHE", help="Protocol zero-shot: a cache of class prompts, labelled with their classes."
+    ),
+    means_from: str = typer.Option(
+        "train", metavar="SPLIT", help="Protocol zero-shot without prompts: the rows that class means are of."
+    ),
+    weights: str = WEIGHTS,
+    classes: str | None = typer.Option(
+        None,
+        metavar="seen|unseen|NAME,NAME...",
+        help="Keep rows of these classes only; seen is what the run trained on.",
+    ),
+    on: list[Path] = ON,
+    allow_changed: bool = ALLOW_CHANGED,
+    as_json: str | None = JSON,
     device: str = DEVICE,
 ) -> None:
     """Measure retrieval quality, chance beside it.
 
-    Mean average precision of every ordered pair of modalities, on rows that training never read. Of a group of seeds:
-    the mean over its runs, and the standard deviation.
+    Of every ordered pair of modalities, on rows that training never read: mean average precision where classes are
+    relevant, recall and rank where instances are, accuracy of zero-shot classification. Of a group of seeds: the mean
+    over its runs, and the standard deviation.
     """
     from xfeat.cache import FeatureCache
     from xfeat.evaluation.relevance import relevance_rule
     from xfeat.training.device import find_device
-    from xfeat.training.embedding import embed_raw, embed_run
-    from xfeat.training.group import is_group
+    from xfeat.training.embedding import Blocks
+    from xfeat.training.evaluating import Asked, evaluate_path, evaluate_raw, other_weights
 
     where = find_device(device)
     if relevance is not None:
         relevance_rule(relevance)  # a wrong word is told before anything is read
-    if not raw and len(paths) > 1:
-        raise InputError(f"eval takes one run, got {len(paths)} paths: add --raw to evaluate caches as they are")
-    if raw or not is_group(paths[0]):
-        found = (
-            embed_raw([FeatureCache(path) for path in paths], split)
-            if raw
-            else embed_run(paths[0], split, where, allow_changed=allow_changed)
-        )
-        document = _measured(found, protocol, relevance, where).to_json()
+    asked = Asked(
+        split,
+        protocol,
+        relevance,
+        missing=cast("Any", missing),
+        prompts=_prompts(prompts, protocol),
+        means_from=means_from,
+        weights=cast("Any", checked_weights(weights)),
+        classes=classes,
+        on=[FeatureCache(path) for path in on] or None,
+        allow_changed=allow_changed,
+    )
+    if raw:
+        _refuse_with_raw(asked)
+        answer = evaluate_raw([FeatureCache(path) for path in paths], asked, where)
     else:
-        found, document = _group(paths[0], split, protocol, relevance, where, allow_changed)
-    document["protocol"] |= _circumstances(found, split)
-    for line in notes(found):
+        if len(paths) > 1:
+            raise InputError(f"eval takes one run, got {len(paths)} paths: add --raw to evaluate caches as they are")
+        blocks = Blocks()
+        answer = evaluate_path(paths[0], asked, where, blocks)
+        if both := other_weights(paths[0], asked, where, answer, blocks):
+            answer.document["weights"] = both
+    _report(answer, as_json)
+
+
+def checked_weights(word: str) -> str:
+    """``kept``, ``raw`` or ``ema``.
+
+    Raises:
+        InputError: another word.
+    """
+    if word not in ("kept", "raw", "ema"):
+        raise InputError(f"--weights {word}: choose kept, raw or ema")
+    return word
+
+
+def _prompts(path: Path | None, protocol: str | None) -> Any:
+    from xfeat.cache import FeatureCache
+
+    if path is None:
+        return None
+    if protocol != "zero-shot":
+        raise InputError("--prompts is for --protocol zero-shot: give both")
+    return FeatureCache(path)
+
+
+def _refuse_with_raw(asked: "Asked") -> None:
+    if asked.on:
+        raise InputError("--on gives a run other caches; with --raw, name the caches themselves")
+    if asked.weights != "kept":
+        raise InputError("--weights is for a run; with --raw there are none")
+    if asked.classes in ("seen", "unseen"):
+        raise InputError(f"--classes {asked.classes} needs a run, which saw classes; with --raw, name the classes")
+
+
+def _report(answer: "Answer", as_json: str | None) -> None:
+    for line in notes(answer.found):
         typer.echo(line, err=True)
     if as_json == "-":
-        typer.echo(json.dumps(document, indent=1))
+        typer.echo(json.dumps(answer.document, indent=1))
         return
-    typer.echo(show(document, found.untrained))
+    typer.echo(show(answer.document, answer.found.untrained))
     if as_json is not None:
-        write_json(Path(as_json), document)
+        write_json(Path(as_json), answer.document)
         typer.echo(f"json      {as_json}")
-
-
-def _measured(found: "Embeddings", protocol: str | None, relevance: str | None, where: "torch.device") -> "Evaluation":
-    from xfeat.evaluation.protocols import CATEGORY, MULTI_LABEL, evaluate
-
-    protocol = protocol or (MULTI_LABEL if found.multi_label else CATEGORY)
-    if relevance is not None and protocol == CATEGORY:
-        raise InputError("--relevance is for samples of several classes; protocol category means the same class")
-    return evaluate(found.items, protocol, relevance=relevance or found.relevance, device=where)
-
-
-def _group(
-    path: Path, split: str, protocol: str | None, relevance: str | None, where: "torch.device", allow_changed: bool
-) -> tuple["Embeddings", dict[str, Any]]:
-    """What the members of a group have in common, and the document of their means."""
-    from xfeat.evaluation.spread import SeedEvaluations
-    from xfeat.progress import progress
-    from xfeat.training.embedding import Blocks, embed_run
-    from xfeat.training.group import members
-
-    runs = members(path)
-    blocks, results = Blocks(), {}
-    with progress(f"eval {path.name}", len(runs)) as advance:
-        for seed, member in runs.items():
-            found = embed_run(member, split, where, allow_changed=allow_changed, blocks=blocks)
-            results[seed] = _measured(found, protocol, relevance, where)
-            advance()
-    return found, SeedEvaluations(results).to_json()
-
-
-def _circumstances(found: "Embeddings", split: str) -> dict[str, Any]:
-    """What the numbers rest on besides the protocol: rows left out, classes that were never trained."""
-    from xfeat.training.classes import unsupported_pairs
-
-    return {
-        "split": split,
-        "unlabelled": found.unlabelled,
-        "unknown": {
-            name: {"rows": count, "classes": found.unknown_classes[name]}
-            for name, count in found.unknown.items()
-            if count
-        },
-        "unsupported": {f"{pair.query}->{pair.gallery}": pair.classes for pair in unsupported_pairs(found.untrained)},
-    }
 
 
 def write_json(path: Path, document: object) -> None:

@@ -1,5 +1,6 @@
 """What ``xfeat eval`` prints, from the document that it writes as JSON."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
     from xfeat.training.embedding import Embeddings
 
 WIDTH = 80
+FEW = 6  # pairs that get a line for their deviations
+RANKED = ("MedR", "MeanR")  # metrics that count ranks; all others are shares
+COLUMNS = {"instance": ("R@1", "R@5", "R@10", "MedR"), "zero-shot": ("top-1", "top-5", "per-class")}
 Numbers = Mapping[str, Any]
 
 
@@ -22,8 +26,24 @@ def show(document: Mapping[str, Any], untrained: Mapping[str, Sequence[str]]) ->
     from xfeat.training.classes import support_lines
 
     stated, pairs = document["protocol"], document["pairs"]
+    by_name = stated["name"] in COLUMNS
+    lines = [
+        _head(stated),
+        _many_metrics(document) if by_name else _average_precision(document),
+        *(_footer(stated) if by_name else [_cut_rule(stated)]),
+        *circumstances(stated),
+        *_weights(document),
+        *seeds(document),
+        *_left_out(pairs, stated),
+        *support_lines(untrained, WIDTH),
+    ]
+    return "\n".join(lines)
+
+
+def _average_precision(document: Mapping[str, Any]) -> str:
+    """Mean average precision, chance in a column of its own, deviations beside the means."""
     spread = document.get("spread", {"pairs": {}, "mean": {}})
-    names = [f"mAP@{cut}" for cut in stated["cuts"]]
+    names = [f"mAP@{cut}" for cut in document["protocol"]["cuts"]]
     rows = [
         [
             pair,
@@ -32,25 +52,56 @@ def show(document: Mapping[str, Any], untrained: Mapping[str, Sequence[str]]) ->
             f"{one['queries']:,}",
             f"{one['gallery']:,}",
         ]
-        for pair, one in pairs.items()
+        for pair, one in document["pairs"].items()
     ]
     mean = document["mean"]
     rows.append(["mean", *_cells(names, mean, spread["mean"]), _number(mean["chance mAP@all"]), "", ""])
-    lines = [
-        _head(stated),
-        table(["query->gallery", *names, "chance@all", "queries", "gallery"], rows, rule_before_last=True),
-        f"  mAP@50 divides by the {stated['denominator']} within 50; ties count with their expected value",
-        *_seeds(document),
-        *_left_out(pairs),
-        *support_lines(untrained, WIDTH),
-    ]
+    return table(["query->gallery", *names, "chance@all", "queries", "gallery"], rows, rule_before_last=True)
+
+
+def _many_metrics(document: Mapping[str, Any]) -> str:
+    """Several metrics a pair; deviations below the means, of single pairs where those are few; chance last."""
+    name, mean = document["protocol"]["name"], document["mean"]
+    names, spread = COLUMNS[name], document.get("spread")
+    rows = []
+    for pair, one in document["pairs"].items():
+        rows.append([pair, *cells(names, one), f"{one['queries']:,}", f"{one['gallery']:,}"])
+        if spread and len(document["pairs"]) <= FEW:
+            rows.append(["  +-", *cells(names, spread["pairs"][pair]), "", ""])
+    last = [["mean", *cells(names, mean), "", ""]]
+    if spread:
+        last.append(["  +-", *cells(names, spread["mean"]), "", ""])
+    last.append(["chance", *cells([f"chance {metric}" for metric in names], mean), "", ""])
+    header = ["query->gallery", *names, "queries", "classes" if name == "zero-shot" else "gallery"]
+    return fitted_table(header, rows, last)
+
+
+def fitted_table(header: Sequence[str], rows: Sequence[Sequence[str]], last: Sequence[Sequence[str]]) -> str:
+    """A table whose first column is cut where the others leave it no room, with ``last`` set apart below."""
+    numbers = [max(map(len, column)) for column in list(zip(header, *rows, *last, strict=True))[1:]]
+    room = max(14, WIDTH - 2 - sum(numbers) - 2 * len(numbers))
+    shown = [[name if len(name) <= room else name[: room - 3] + "...", *cells] for name, *cells in rows]
+    lines = table(header, [*shown, *last]).split("\n")
+    lines.insert(len(lines) - len(last), lines[1])
     return "\n".join(lines)
 
 
-def _head(stated: Numbers) -> str:
-    what = f"protocol {stated['name']} (relevant: {stated['relevance']}),"
-    how = f"{stated['similarity']}, split {stated['split']}"
-    return f"{what} {how}" if len(what) + 1 + len(how) <= WIDTH else f"{what}\n  {how}"
+def cells(names: Sequence[str], values: Numbers) -> list[str]:
+    """Metrics as text: shares with three digits, ranks with one; - where there is none."""
+    return [_rank(values[name]) if name.split()[-1] in RANKED else _number(values[name]) for name in names]
+
+
+def seeds(document: Mapping[str, Any]) -> list[str]:
+    """Which seeds the numbers are means over; nothing for a single run."""
+    if "seeds" not in document:
+        return []
+    from xfeat.training.classes import listed
+
+    names = [str(seed) for seed in document["seeds"]]
+    if len(names) == 1:
+        return [f"  a group of one seed ({names[0]})"]
+    start = f"  {len(names)} seeds, mean +- standard deviation: "
+    return [start + listed(names, WIDTH - len(start))]
 
 
 def notes(found: "Embeddings") -> list[str]:
@@ -58,6 +109,7 @@ def notes(found: "Embeddings") -> list[str]:
     from xfeat.training.classes import listed
 
     lines = [f"{counted(n, 'row')} of {name} without a label left out" for name, n in found.unlabelled.items() if n]
+    lines += [f"{counted(n, 'row')} of {name} without a pair key left out" for name, n in found.unkeyed.items() if n]
     for name, count in found.unknown.items():
         if count:
             classes = found.unknown_classes[name]
@@ -66,8 +118,64 @@ def notes(found: "Embeddings") -> list[str]:
     return [f"note: {line}" for line in [*lines, *found.notes]]
 
 
+def wrapped(text: str) -> list[str]:
+    """A remark below a table, in lines that fit."""
+    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
+
+
+def _head(stated: Numbers) -> str:
+    what = f"protocol {stated['name']} (relevant: {stated['relevance']}),"
+    how = f"{stated['similarity']}, split {stated['split']}"
+    return f"{what} {how}" if len(what) + 1 + len(how) <= WIDTH else f"{what}\n  {how}"
+
+
+def _cut_rule(stated: Numbers) -> str:
+    return f"  mAP@50 divides by the {stated['denominator']} within 50; ties count with their expected value"
+
+
+def _footer(stated: Numbers) -> list[str]:
+    """What the numbers of a protocol with several metrics mean, and which rows they are on."""
+    if stated["name"] == "zero-shot":
+        lines = wrapped(f"prototypes: {stated['prototypes']}; per-class: {stated['per-class']}")
+    else:
+        lines = wrapped(f"missing={stated['missing']}: {stated['missing_means']}")
+    return [*lines, "  ties count with their expected value"]
+
+
+def circumstances(stated: Numbers) -> list[str]:
+    """Which classes, caches and weights were evaluated, where a choice was made."""
+    from xfeat.training.classes import listed
+
+    lines = []
+    if "classes" in stated:
+        word = f"{stated['classes_asked']} " if stated["classes_asked"] in ("seen", "unseen") else ""
+        start = f"  {counted(len(stated['classes']), word + 'class', word + 'classes')}: "
+        lines.append(start + listed(stated["classes"], WIDTH - len(start)))
+    if "on" in stated:
+        lines += [f"  on {path}" for path in stated["on"]]
+    if "sampled_instances" in stated:
+        lines.append(f"  {stated['sampled_instances']:,} instances sampled with a fixed seed")
+    return lines
+
+
+def _weights(document: Mapping[str, Any]) -> list[str]:
+    """Means of the two sets of weights of a run that has two."""
+    if "weights" not in document:
+        return []
+    both, names = document["weights"], COLUMNS.get(document["protocol"]["name"], ("mAP@all",))
+    parts = []
+    for kind in ("ema", "raw"):
+        values = ", ".join(f"{name} {cell}" for name, cell in zip(names, cells(names, both[kind]), strict=True))
+        parts.append(f"{kind if kind == 'raw' else 'EMA'} weights: {values}")
+    return wrapped("; ".join(parts) + f" (above: {both['kept']})")
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _rank(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
 
 
 def _cells(names: Sequence[str], values: Numbers, spread: Numbers) -> list[str]:
@@ -76,31 +184,20 @@ def _cells(names: Sequence[str], values: Numbers, spread: Numbers) -> list[str]:
     ]
 
 
-def _seeds(document: Mapping[str, Any]) -> list[str]:
-    if "seeds" not in document:
-        return []
-    from xfeat.training.classes import listed
-
-    seeds = [str(seed) for seed in document["seeds"]]
-    if len(seeds) == 1:
-        return [f"  a group of one seed ({seeds[0]})"]
-    start = f"  {len(seeds)} seeds, mean +- standard deviation: "
-    return [start + listed(seeds, WIDTH - len(start))]
-
-
-def _left_out(pairs: Mapping[str, Numbers]) -> list[str]:
+def _left_out(pairs: Mapping[str, Numbers], stated: Numbers) -> list[str]:
     """Queries that no gallery item answers, by pair."""
     from xfeat.training.classes import listed
 
-    parts = [
-        f"{pair} {one['without_relevant']:,} of {one['queries']:,}"
-        for pair, one in pairs.items()
-        if one["without_relevant"]
-    ]
+    misses = stated.get("missing") == "miss"
+    word = "missed" if misses else "without_relevant"
+    parts = [f"{pair} {one[word]:,} of {_asked(one):,}" for pair, one in pairs.items() if one[word]]
     if not parts:
         return []
-    total = sum(one["without_relevant"] for one in pairs.values())
-    return [
-        f"  {counted(total, 'query', 'queries')} without a relevant item left out of the means:",
-        f"    {listed(parts, WIDTH - 4)}",
-    ]
+    total = sum(one[word] for one in pairs.values())
+    said = "count as misses" if misses else "without a relevant item left out of the means"
+    return [f"  {counted(total, 'query', 'queries')} {said}:", f"    {listed(parts, WIDTH - 4)}"]
+
+
+def _asked(one: Numbers) -> int:
+    """Queries of a pair, with the missed ones that have no row."""
+    return int(one["queries"] + max(0, one.get("missed", 0) - one["without_relevant"]))

@@ -12,7 +12,7 @@ from xfeat.errors import InputError
 if TYPE_CHECKING:
     from xfeat.extraction.report import ExtractReport
 
-KINDS = ("image", "text", "audio")
+KINDS = ("image", "text", "audio", "strokes")
 GENERIC = ("manifest", "samples", "dataset", "index", "data")  # names of files that say nothing of the data set
 REASONS = 5
 
@@ -22,7 +22,7 @@ def extract(
     modality: str = typer.Option(..., help="Name of the modality, and of its column unless --column is given."),
     backbone: str = typer.Option(..., metavar="SPEC", help="family:model[@weights]; see `xfeat backbones`."),
     out: Path | None = typer.Option(None, metavar="CACHE", help="Folder of the cache [default: under ./cache]."),
-    kind: str | None = typer.Option(None, metavar="image|text|audio", help="What the samples are."),
+    kind: str | None = typer.Option(None, metavar="image|text|audio|strokes", help="What the samples are."),
     column: str | None = typer.Option(None, help="Column with the paths or texts."),
     root: Path | None = typer.Option(None, help="Folder of the paths [default: the manifest's]."),
     text_files: bool = typer.Option(False, "--text-files", help="The column names text files, not texts."),
@@ -121,8 +121,8 @@ def _notes(report: "ExtractReport") -> list[str]:
 
 
 def _kind(modality: str, backbone: str, offered: tuple[str, ...]) -> str:
-    # image, images, image_left, image2; not imagery, texture
-    named = [kind for kind in KINDS if re.match(rf"{kind}s?(?![a-z])", modality.lower())]
+    # image, images, image_left, image2, stroke; not imagery, texture
+    named = [kind for kind in KINDS if re.match(rf"{kind.removesuffix('s')}s?(?![a-z])", modality.lower())]
     if named or len(offered) == 1:
         return (named or offered)[0]
     raise InputError(

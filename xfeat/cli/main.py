@@ -12,9 +12,11 @@ import typer
 from xfeat import __version__
 from xfeat.cli.add import add
 from xfeat.cli.add_class import add_class
+from xfeat.cli.anchors import anchors_app
 from xfeat.cli.backbones import backbones
 from xfeat.cli.cache import cache_app
 from xfeat.cli.demo import demo
+from xfeat.cli.domains import domains
 from xfeat.cli.eval import evaluate
 from xfeat.cli.extract import extract
 from xfeat.cli.import_ import import_
@@ -65,9 +67,9 @@ def _resumable(command: _Command) -> _Command:
     return run
 
 
-for _command in (demo, extract, import_, train, add, add_class, join, evaluate, methods, backbones):
+for _command in (demo, extract, import_, train, add, add_class, join, evaluate, domains, methods, backbones):
     app.command({import_: "import", evaluate: "eval"}.get(_command))(_resumable(_command))
-for _name, _group in (("prior", prior_app), ("cache", cache_app)):
+for _name, _group in (("prior", prior_app), ("anchors", anchors_app), ("cache", cache_app)):
     for _known in _group.registered_commands:
         _known.callback = _resumable(_known.callback) if _known.callback else None
     app.add_typer(_group, name=_name)

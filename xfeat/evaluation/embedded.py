@@ -1,6 +1,6 @@
 """Embeddings of one modality with their labels, and the checks that make them fit to evaluate."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,19 +13,22 @@ from xfeat.errors import InputError
 from xfeat.evaluation.similarity import Similarity
 
 Array: TypeAlias = Tensor | NDArray[Any]
+Keys: TypeAlias = Sequence[str] | Sequence[int] | Array
 
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
     """One modality's items in the common space.
 
-    ``vectors`` is (N, d) numbers; ``labels`` is (N,) integers, the class of each item, or (N, C) multi-hot 0 or 1;
-    ``similarity`` is what the vectors were made to be compared by.
+    ``vectors`` is (N, d) numbers; ``labels`` is (N,) integers, the class of each item, or (N, C) multi-hot 0 or 1,
+    None where no protocol needs them; ``similarity`` is what the vectors were made to be compared by; ``keys`` is (N,)
+    strings or integers, the instance of each item: items of the same key belong together, within a modality too.
     """
 
     vectors: Array
-    labels: Array
+    labels: Array | None
     similarity: Similarity = "cosine"
+    keys: Keys | None = None
 
 
 def checked_vectors(embeddings: Mapping[str, Embedded], device: torch.device | str | None = None) -> dict[str, Tensor]:
@@ -65,16 +68,16 @@ def common_similarity(embeddings: Mapping[str, Embedded]) -> Similarity:
     return found.pop()
 
 
-def checked_classes(name: str, item: Embedded, device: torch.device) -> Tensor:
+def checked_classes(name: str, item: Embedded, device: torch.device, protocol: str = "category") -> Tensor:
     """Class labels as a (N,) int64 tensor.
 
     Raises:
-        InputError: labels that are not one integer per row, or a negative one.
+        InputError: labels that are not one integer per row, or a negative one; it names the ``protocol``.
     """
     labels = _labels(name, item, device)
     if labels.ndim != 1:
         raise InputError(
-            f"labels of {name} have shape {tuple(labels.shape)}, protocol category needs one class per row: "
+            f"labels of {name} have shape {tuple(labels.shape)}, protocol {protocol} needs one class per row: "
             f"use protocol multi-label for multi-hot labels"
         )
     _refuse_rows(labels < 0, f"{name}: no class (label below 0) at row", "leave such rows out or label them")
@@ -99,6 +102,28 @@ def checked_multi_hot(name: str, item: Embedded, device: torch.device) -> Tensor
     return labels.to(torch.uint8)
 
 
+def key_codes(embeddings: Mapping[str, Embedded], device: torch.device) -> dict[str, Tensor]:
+    """Instance keys as numbers: equal keys of any modality are equal numbers, in the order of their first item.
+
+    Returns:
+        (N,) int64 by modality, in [0, number of different keys).
+
+    Raises:
+        InputError: a modality without keys, or without one for each item.
+    """
+    codes: dict[str | int, int] = {}
+    found = {}
+    for name, item in embeddings.items():
+        if item.keys is None:
+            raise InputError(f"{name} has no instance keys: protocol instance needs one for each embedding")
+        keys = item.keys if not isinstance(item.keys, Tensor | np.ndarray) else item.keys.tolist()
+        if len(keys) != len(item.vectors):
+            raise InputError(f"{name} has {len(item.vectors)} embeddings but {len(keys)} instance keys")
+        own = [codes.setdefault(key, len(codes)) for key in keys]
+        found[name] = torch.tensor(own, dtype=torch.int64, device=device)
+    return found
+
+
 def _vectors(name: str, item: Embedded, device: torch.device | str | None) -> Tensor:
     rows = _tensor(name, "embeddings", item.vectors, device)
     if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] == 0 or rows.is_complex():
@@ -110,6 +135,8 @@ def _vectors(name: str, item: Embedded, device: torch.device | str | None) -> Te
 
 
 def _labels(name: str, item: Embedded, device: torch.device) -> Tensor:
+    if item.labels is None:
+        raise InputError(f"{name} has no labels: this protocol needs them")
     labels = _tensor(name, "labels", item.labels, device)
     if labels.is_floating_point() or labels.is_complex():
         raise InputError(f"labels of {name} must be integers, got {labels.dtype}")

@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from xfeat.evaluation.embedded import (
 )
 from xfeat.evaluation.ranking import average_precision
 from xfeat.evaluation.relevance import Relevance, RelevanceRule, relevance_rule, same_class
+from xfeat.evaluation.results import Evaluation, PairResult, across
 from xfeat.evaluation.similarity import Similarity
 from xfeat.evaluation.ties import Cut, Denominator, chance_average_precision
 
@@ -27,60 +27,6 @@ PROTOCOLS: Mapping[str, Callable[[str, Embedded, torch.device], Tensor]] = {
     MULTI_LABEL: checked_multi_hot,
 }
 """The labels that each protocol works on."""
-
-
-@dataclass(frozen=True)
-class PairResult:
-    """One direction of retrieval.
-
-    ``metrics`` and ``chance`` are by metric name ("mAP@all", "mAP@50"), in [0, 1]: means over the queries that have a
-    relevant gallery item, and what a random ranking is expected to reach on the same queries; NaN where no query has
-    one. ``queries`` counts all queries, ``without_relevant`` those left out of the means, ``gallery`` the items that
-    each query ranks.
-    """
-
-    metrics: Mapping[str, float]
-    chance: Mapping[str, float]
-    queries: int
-    gallery: int
-    without_relevant: int
-
-    @property
-    def measured(self) -> bool:
-        """Whether any query has a relevant item."""
-        return self.without_relevant < self.queries
-
-    def numbers(self) -> dict[str, float]:
-        """The metrics and, under "chance " and the metric's name, their chance levels."""
-        return {**self.metrics, **{f"chance {name}": value for name, value in self.chance.items()}}
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Results by pair, under the protocol that gave them; pairs are named "image->text", the query's modality first."""
-
-    protocol: Mapping[str, Any]
-    seconds: float
-    pairs: Mapping[str, PairResult]
-
-    @property
-    def mean(self) -> dict[str, float]:
-        """Means over the measured pairs of different modalities of metrics and chance levels."""
-        numbers = [one.numbers() for pair, one in self.pairs.items() if _across(pair) and one.measured]
-        return {name: sum(pair[name] for pair in numbers) / len(numbers) for name in numbers[0]}
-
-    def to_json(self) -> dict[str, Any]:
-        """A dict of plain JSON values; a number that could not be measured is None."""
-        pairs = {
-            pair: {
-                **{name: value if result.measured else None for name, value in result.numbers().items()},
-                "queries": result.queries,
-                "gallery": result.gallery,
-                "without_relevant": result.without_relevant,
-            }
-            for pair, result in self.pairs.items()
-        }
-        return {"protocol": dict(self.protocol), "seconds": self.seconds, "pairs": pairs, "mean": self.mean}
 
 
 def evaluate(
@@ -146,9 +92,9 @@ def evaluate(
                 dtype=dtype,
                 memory=memory,
             )
-    if not any(one.measured for pair, one in pairs.items() if _across(pair)):
+    if not any(one.measured for pair, one in pairs.items() if across(pair)):
         raise InputError(
-            f"{next(filter(_across, pairs))}: no query has a relevant item in the gallery ({rule.statement}), "
+            f"{next(filter(across, pairs))}: no query has a relevant item in the gallery ({rule.statement}), "
             "nor in any other pair: check that all use the same classes"
         )
     stated = {
@@ -204,11 +150,6 @@ def _pair(
     return PairResult(
         dict(zip(names, means, strict=True)), chance, len(queries), ranked, len(queries) - int(asked.sum())
     )
-
-
-def _across(pair: str) -> bool:
-    query, gallery = pair.split("->")
-    return query != gallery
 
 
 def _rule(protocol: str, relevance: str) -> RelevanceRule:

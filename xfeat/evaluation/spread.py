@@ -6,9 +6,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from xfeat.errors import InputError
-from xfeat.evaluation.protocols import Evaluation
+from xfeat.evaluation.results import Evaluation
 
-COUNTS = ("queries", "gallery", "without_relevant")
+COUNTS = ("queries", "gallery", "without_relevant", "missed")
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ def _over_seeds(numbers: list[dict[str, Any]], statistic: Callable[[list[float]]
 
 
 def _only_counts(numbers: dict[str, Any]) -> dict[str, int]:
-    return {name: numbers[name] for name in COUNTS}
+    return {name: numbers[name] for name in COUNTS if name in numbers}
 
 
-def _counts(result: Evaluation) -> dict[str, tuple[int, int, int]]:
-    return {pair: (one.queries, one.gallery, one.without_relevant) for pair, one in result.pairs.items()}
+def _counts(result: Evaluation) -> dict[str, dict[str, int]]:
+    return {pair: one.counts for pair, one in result.pairs.items()}
 
 
 def _sizes(result: Evaluation) -> str:

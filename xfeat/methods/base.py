@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,27 @@ def batch_count(rows: int, batch_size: int) -> int:
     return max(1, (2 * rows + batch_size) // (2 * batch_size))
 
 
-class Rows(Protocol):
+class Batches(Protocol):
+    """What a stage trains on, epoch by epoch.
+
+    Attributes:
+        device: where batches are.
+    """
+
+    device: torch.device
+
+    def __len__(self) -> int:
+        """Rows of an epoch."""
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Any, Tensor]]:
+        """All rows once, shuffled, in equal batches of about ``batch_size``.
+
+        Yields:
+            What the objective takes as ``x`` and ``y``; ``y`` has a row for each of the batch.
+        """
+
+
+class Rows(Batches, Protocol):
     """Samples of one modality, wherever they lie.
 
     Attributes:
@@ -82,9 +102,12 @@ class Objective(nn.Module):
         """The randomness of one step on a batch of ``rows``."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, y: Tensor, noise: Noise, q: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Any, y: Tensor, noise: Noise, q: Tensor) -> dict[str, Tensor]:
         """Scalars by name; ``loss`` is the one to descend."""
         raise NotImplementedError
+
+    def after_step(self) -> None:
+        """Called when the optimizer has stepped: averages and queues move here."""
 
 
 @dataclass(frozen=True)
@@ -96,18 +119,20 @@ class Schedule:
         epochs: passes over the training rows.
         validate_every: epochs between two looks at ``validate``.
         lr: learning rate of Adam.
-        lr_schedule: ``constant``, or ``cosine`` down to 0 at the last step.
+        lr_schedule: ``constant``, ``cosine`` down to 0 at the last step, or ``exponential``.
         weight_decay: decoupled, of the parameters that ``Stage.decays`` names.
         betas: of Adam.
+        lr_decay: what an epoch leaves of the rate, where it is ``exponential``.
     """
 
     batch_size: int
     epochs: int
     validate_every: int
     lr: float
-    lr_schedule: Literal["constant", "cosine"]
+    lr_schedule: Literal["constant", "cosine", "exponential"]
     weight_decay: float
     betas: tuple[float, float]
+    lr_decay: float = 1.0
 
 
 class Stage(Protocol):
@@ -118,7 +143,7 @@ class Stage(Protocol):
         """Everything that is trained."""
 
     @property
-    def train(self) -> Rows:
+    def train(self) -> Batches:
         """Rows to train on."""
 
     @property

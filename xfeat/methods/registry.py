@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from xfeat.errors import InputError
 from xfeat.methods.drcl_settings import DrclSettings
+from xfeat.methods.sspc_settings import SspcSettings
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,12 @@ METHODS = {
         "drcl",
         "independent branches against a quality-scored prior; no pairs needed (arXiv 2501.05686)",
         DrclSettings,
-    )
+    ),
+    "sspc": Method(
+        "sspc",
+        "paired modalities, no labels; multi-anchor structure preservation (arXiv 2308.13077)",
+        SspcSettings,
+    ),
 }
 
 

@@ -11,7 +11,7 @@ from xfeat.samples.labels import class_order, labels_from_names, split_cell
 from xfeat.samples.paths import Rooted
 from xfeat.samples.tables import DELIMITERS, JSON_LINES, Table, read_table
 
-Kind = Literal["image", "text", "audio"]
+Kind = Literal["image", "text", "audio", "strokes"]
 ABOUT = ("id", "split", "label", "pair", "camera")  # columns about the sample; every other one is a modality
 
 
@@ -24,7 +24,7 @@ class Samples:
         sources: (n,) root-relative POSIX paths, or the texts themselves; '' where the row has none.
         root: folder the paths are relative to, absolute.
         left_out: rows without this modality (another modality of theirs is filled).
-        kind: ``image``, ``text`` or ``audio``.
+        kind: ``image``, ``text``, ``audio`` or ``strokes``.
     """
 
     columns: Columns
@@ -52,6 +52,10 @@ def read_manifest(
     and a text gets ``<modality>:<row>``, rows counted from 1; without ``split``, all rows are ``train``. Several
     classes of one sample are separated by ``|`` in CSV and are a list in JSON lines. Whether the files exist is not
     looked at.
+
+    Without ``pair``, the rows tie the modalities: where some row of the manifest fills two modality columns or more,
+    the pair key of every sample is its row's id, or ``row:<row>`` without ``id``. Where every row fills one, the
+    samples have no pair keys.
 
     Args:
         path: .csv, .tsv or .jsonl, UTF-8.
@@ -90,7 +94,7 @@ def read_manifest(
             _filled(table, kept, "split") or ["train"] * len(kept),
             classes,
             labels,
-            _filled(table, kept, "pair"),
+            _filled(table, kept, "pair") or _tied(table, kept),
             _filled(table, kept, "camera"),
         )
     except InputError as error:
@@ -105,8 +109,21 @@ def _absent(table: Table, row: int, column: str) -> bool:
     # In JSON lines "" is a text that is there and empty; a CSV cell cannot tell the two apart.
     if value is not None and (json_lines or str(value).strip()):
         return False
-    others = (cells.get(name) for name in table.columns if name and name != column and name not in ABOUT)
-    return any(other is not None and str(other).strip() for other in others)
+    return any(name != column for name in _modalities(table, row))
+
+
+def _modalities(table: Table, row: int) -> list[str]:
+    """The modality columns that a row fills."""
+    cells = table.rows[row]
+    names = (name for name in table.columns if name and name not in ABOUT)
+    return [name for name in names if (value := cells.get(name)) is not None and str(value).strip()]
+
+
+def _tied(table: Table, rows: Sequence[int]) -> list[str] | None:
+    """Pair keys by row of the manifest; None where no row has two modalities."""
+    if not any(len(_modalities(table, row)) > 1 for row in range(len(table.rows))):
+        return None
+    return [_text(table, row, "id") or f"row:{row + 1}" for row in rows]
 
 
 def _text(table: Table, row: int, column: str, *, strict: bool = False) -> str:

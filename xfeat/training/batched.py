@@ -77,7 +77,7 @@ def members_that_fit(stage: Stage, memory: int) -> int:
     parameters = sum(p.numel() for p in stage.objective.parameters())
     widths = sum(p.shape[0] for p in stage.objective.parameters())
     # Every layer's output is kept for the backward pass, with its mask and its gradient.
-    activations = 3 * stage.schedule.batch_size * (widths + stage.train.dim)
+    activations = 3 * stage.schedule.batch_size * (widths + getattr(stage.train, "dim", 0))
     return int(max(1, memory // (4 * (STATES * parameters + activations))))
 
 

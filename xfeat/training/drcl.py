@@ -17,7 +17,7 @@ from xfeat.training.data import ModalityRows, check_rows
 from xfeat.training.loop import CHECKPOINT_SECONDS
 from xfeat.training.memory import memory_budget
 from xfeat.training.prior import make_prior, prior_file, summary
-from xfeat.training.run import Run, RunConfig, check_resumable, source_of, versions
+from xfeat.training.run import Run, RunConfig, check_free, source_of, versions
 from xfeat.training.store import is_done, load_note, load_prior, save_note
 
 
@@ -66,7 +66,7 @@ def train(
     device = device or torch.device("cpu")
     trainer = begin(caches, out, settings, seed, device, resume, checkpoint_seconds)
     with trainer.run.locked():
-        _check_free(trainer.run, trainer.config, resume)  # again: another process may have begun a run meanwhile
+        check_free(trainer.run, trainer.config, resume)  # again: another process may have begun a run meanwhile
         if not trainer.run.begun:
             trainer.run.save_config(trainer.config)
         prior, note = make_prior(trainer, caches)
@@ -95,18 +95,9 @@ def begin(
     """
     config = _config(caches, out, settings, seed)
     run = Run(out)
-    _check_free(run, config, resume)
+    check_free(run, config, resume)
     memory_budget(settings.memory, device)  # a bad one is refused before anything is written
     return BranchTrainer(run, config, settings, device, checkpoint_seconds, {} if rows is None else rows)
-
-
-def _check_free(run: Run, config: RunConfig, resume: bool) -> None:
-    if run.config_file.exists() and run.begun:
-        if not resume:
-            raise InputError(f"{run.path} holds a run already: continue it with --resume, or choose another --out")
-        check_resumable(run.path, run.load_config(), config)
-    elif run.begun:
-        raise InputError(f"{run.path} holds other files: choose a new or empty folder")
 
 
 def add(

@@ -1,27 +1,22 @@
 """Trains DRCL for many seeds at once, each into a run of its own beside the others."""
 
-import os
-import signal
-import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from xfeat.cache import FeatureCache
-from xfeat.errors import InputError
 from xfeat.methods.drcl_settings import DrclSettings
-from xfeat.progress import progress
 from xfeat.training.branches import METHOD, run_jobs
 from xfeat.training.data import ModalityRows, is_larger
 from xfeat.training.drcl import Outcome, begin, train
-from xfeat.training.group import is_group, load_group, member_path, write_group
+from xfeat.training.group import claim_group, member_path
 from xfeat.training.loop import CHECKPOINT_SECONDS
 from xfeat.training.memory import memory_budget
 from xfeat.training.prior import learns_candidates, make_prior
+from xfeat.training.side_by_side import run_seeds
 
 
 def train_group(
@@ -59,11 +54,12 @@ def train_group(
     device = device or torch.device("cpu")
     # Whatever is wrong with the caches is said before anything is written.
     begin(caches, member_path(out, seeds[0]), settings, seeds[0], device, True)
-    _claim(out, seeds, resume)
+    claim_group(out, seeds, METHOD, resume)
     if stacked if stacked is not None else _stacks(caches, settings, device):
         _train_stacked(caches, out, settings, seeds, device)
     else:
-        _train_side_by_side(caches, out, settings, seeds, device, processes)
+        paths = [cache.path for cache in caches]
+        run_seeds(partial(_train_one, paths, out, settings, str(device)), seeds, device, processes)
     return {
         seed: train(caches, member_path(out, seed), settings, seed=seed, device=device, resume=True) for seed in seeds
     }
@@ -74,18 +70,6 @@ def _stacks(caches: Sequence[FeatureCache], settings: DrclSettings, device: torc
     small = settings.size == "small" or device.type == "cuda"
     memory = memory_budget(settings.memory, device)
     return small and not any(is_larger(cache, cache.manifest.rows, memory) for cache in caches)
-
-
-def _claim(out: Path, seeds: Sequence[int], resume: bool) -> None:
-    if is_group(out):
-        if not resume:
-            raise InputError(f"{out} holds a group already: continue it with --resume, or choose another --out")
-        stored, method = load_group(out)
-        if list(seeds) != stored or method != METHOD:
-            raise InputError(f"{out} was started with {method} and seeds {stored}: use them, or another --out")
-    elif out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise InputError(f"{out} holds other files: choose a new or empty folder")
-    write_group(out, seeds, METHOD)
 
 
 def _train_stacked(
@@ -109,39 +93,6 @@ def _train_stacked(
             run_jobs([job for job in jobs if job], settings.memory)
 
 
-def _train_side_by_side(
-    caches: Sequence[FeatureCache],
-    out: Path,
-    settings: DrclSettings,
-    seeds: Sequence[int],
-    device: torch.device,
-    processes: int | None,
-) -> None:
-    count = min(len(seeds), processes or (1 if device.type == "cuda" else _cores()))
-    paths = [cache.path for cache in caches]
-    threads = max(1, _cores() // count)
-    # Spawned, not forked: torch's threads do not survive a fork.
-    pool = ProcessPoolExecutor(count, get_context("spawn"), _start_worker, (threads,))
-    with progress(f"{len(seeds)} seeds, {count} at a time", len(seeds)) as advance:
-        try:
-            work = [pool.submit(_train_one, paths, member_path(out, s), settings, s, str(device)) for s in seeds]
-            for done in as_completed(work):
-                done.result()
-                advance()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    torch.set_num_threads(threads)
-    # The parent shows how many seeds are done; bars of several processes would overwrite each other.
-    sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
-
-
-def _train_one(caches: Sequence[Path], run: Path, settings: DrclSettings, seed: int, device: str) -> None:
-    train([FeatureCache(path) for path in caches], run, settings, seed=seed, device=torch.device(device), resume=True)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _train_one(caches: Sequence[Path], out: Path, settings: DrclSettings, device: str, seed: int) -> None:
+    opened, run = [FeatureCache(path) for path in caches], member_path(out, seed)
+    train(opened, run, settings, seed=seed, device=torch.device(device), resume=True)

@@ -34,6 +34,23 @@ def write_group(path: Path, seeds: Sequence[int], method: str) -> None:
     write_text(path / FILE, json.dumps({"seeds": list(seeds), "method": method}) + "\n")
 
 
+def claim_group(path: Path, seeds: Sequence[int], method: str, resume: bool) -> None:
+    """Begin a group in a folder, or go on with the one that is there.
+
+    Raises:
+        InputError: a group that is not to be continued or was begun otherwise, or other files.
+    """
+    if is_group(path):
+        if not resume:
+            raise InputError(f"{path} holds a group already: continue it with --resume, or choose another --out")
+        stored, trained = load_group(path)
+        if list(seeds) != stored or method != trained:
+            raise InputError(f"{path} was started with {trained} and seeds {stored}: use them, or another --out")
+    elif path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise InputError(f"{path} holds other files: choose a new or empty folder")
+    write_group(path, seeds, method)
+
+
 def load_group(path: Path) -> tuple[list[int], str]:
     """The seeds of a group and its method, whether its runs are finished or not.
 

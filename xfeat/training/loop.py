@@ -64,7 +64,8 @@ def fit(make_stage: Callable[[], Stage], place: Place) -> Best:
     """
     stage, generator = seeded(make_stage, place.device, place.seed, *place.names)
     schedule = stage.schedule
-    optimizer = make_optimizer(stage, dict(stage.objective.named_parameters()))
+    trained = {name: p for name, p in stage.objective.named_parameters() if p.requires_grad}
+    optimizer = make_optimizer(stage, trained)
     done, best = 0, Best(0, -math.inf, {})
     if place.checkpoint is not None and place.checkpoint.exists():
         done, best = load_checkpoint(place.checkpoint, stage.objective, optimizer, generator, place.identity)
@@ -95,7 +96,11 @@ def make_optimizer(stage: Stage, parameters: Mapping[str, Tensor]) -> optim.Opti
 
 def set_learning_rate(optimizer: optim.Optimizer, schedule: Schedule, progress: float) -> None:
     """The rate at ``progress`` in [0, 1) of the training."""
-    factor = 0.5 * (1 + math.cos(math.pi * progress)) if schedule.lr_schedule == "cosine" else 1.0
+    factor = 1.0
+    if schedule.lr_schedule == "cosine":
+        factor = 0.5 * (1 + math.cos(math.pi * progress))
+    elif schedule.lr_schedule == "exponential":
+        factor = schedule.lr_decay ** math.floor(progress * schedule.epochs + 1e-6)  # whole epochs, whatever rounding
     for group in optimizer.param_groups:
         group["lr"] = schedule.lr * factor
 
@@ -141,10 +146,11 @@ def _train_epoch(
     sums = torch.zeros((), device=device)
     for number, (x, y) in enumerate(stage.train.epoch(schedule.batch_size, generator)):
         set_learning_rate(optimizer, schedule, (epoch + number / batches) / schedule.epochs)
-        parts = step(x, y, stage.objective.draw(len(x), generator), q)
+        parts = step(x, y, stage.objective.draw(len(y), generator), q)
         optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
         optimizer.step()
+        stage.objective.after_step()
         # Kept on the device: reading a value here would make the host wait at every step.
         names, values = list(parts), torch.stack([value.detach() for value in parts.values()])
         sums = sums + values

@@ -222,6 +222,20 @@ class Run:
         write_text(self.log_file, "".join(kept))
 
 
+def check_free(run: Run, config: RunConfig, resume: bool) -> None:
+    """A training may begin in an empty folder, and continue, where asked to, in one that began like it.
+
+    Raises:
+        InputError: a run that is not to be continued or was begun otherwise, or other files.
+    """
+    if run.config_file.exists() and run.begun:
+        if not resume:
+            raise InputError(f"{run.path} holds a run already: continue it with --resume, or choose another --out")
+        check_resumable(run.path, run.load_config(), config)
+    elif run.begun:
+        raise InputError(f"{run.path} holds other files: choose a new or empty folder")
+
+
 def check_resumable(path: Path, stored: RunConfig, wanted: RunConfig) -> None:
     """A run resumes with the configuration it was started with, and no other.
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfeat.cache.files import write_text
+from xfeat.cache.tokens import Tokens
 from xfeat.errors import InputError
 from xfeat.evaluation.similarity import Similarity
 from xfeat.heads import Branch, Recast
@@ -60,7 +61,12 @@ class StoredBranch:
         """What its embeddings are compared by."""
         return "inner product" if self.readout else "cosine"
 
-    def embed(self, features: NDArray[Any], device: torch.device) -> Tensor:
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether it reads token sequences: pooled features are what it knows."""
+        return False
+
+    def embed(self, features: NDArray[Any], device: torch.device, tokens: Tokens | None = None) -> Tensor:  # noqa: ARG002
         """Embeddings (n, O) float32 of cached features (n, D), on the device."""
         head, scale = self.head.to(device), self.scale
         pieces = []

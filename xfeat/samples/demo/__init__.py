@@ -1,14 +1,19 @@
-"""Demo media from code and bundled data: handwritten digits, number words and telephone tones, unpaired."""
+"""Demo media from code and bundled data: handwritten digits, number words and telephone tones.
+
+Unpaired (``write_demo``): ten classes in common and no sample. Paired (``write_paired_demo``): whole numbers, each in
+all three. See there.
+"""
 
 import csv
 from pathlib import Path
 
 from xfeat.samples.demo.digits import write_digits
+from xfeat.samples.demo.paired import write_paired_demo
 from xfeat.samples.demo.rows import Row
 from xfeat.samples.demo.tones import write_tones
 from xfeat.samples.demo.words import make_words
 
-__all__ = ["Row", "make_words", "write_demo", "write_digits", "write_tones"]
+__all__ = ["Row", "make_words", "write_demo", "write_digits", "write_paired_demo", "write_tones"]
 
 
 def write_demo(

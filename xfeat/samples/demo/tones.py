@@ -42,11 +42,11 @@ def write_tones(folder: Path, seed: int, per_class: int = 80) -> list[Row]:
     return rows
 
 
-def make_tone(digit: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def make_tone(digit: int, rng: np.random.Generator, snr_db: tuple[float, float] = SNR_DB) -> NDArray[np.float64]:
     """One press of a key, (samples,) within [-0.9, 0.9].
 
     At random: clip length, start and length of the press, detuning of each tone within tolerance, their phases and
-    level difference (up to 6 dB), white noise at the ratios of ``SNR_DB``, and the level of the whole. A mains hum is
+    level difference (up to 6 dB), white noise at ratios within ``snr_db``, and the level of the whole. A mains hum is
     added under the noise.
     """
     total = int(rng.uniform(0.3, 0.5) * RATE)
@@ -58,7 +58,7 @@ def make_tone(digit: int, rng: np.random.Generator) -> NDArray[np.float64]:
     low_phase, high_phase, hum_phase = rng.uniform(0, 2 * np.pi, 3)
     press = np.sin(2 * np.pi * low * time + low_phase) * twist + np.sin(2 * np.pi * high * time + high_phase) / twist
     ramp = np.minimum(1.0, np.minimum(time, time[::-1]) / 0.005)  # 5 ms without a click
-    noise_level = np.sqrt((press**2).mean()) * 10 ** (-rng.uniform(*SNR_DB) / 20)
+    noise_level = np.sqrt((press**2).mean()) * 10 ** (-rng.uniform(*snr_db) / 20)
     wave = rng.normal(0, noise_level, total)
     wave += 0.3 * noise_level * np.sin(2 * np.pi * 50 * np.arange(total) / RATE + hum_phase)
     wave[start : start + length] += press * ramp

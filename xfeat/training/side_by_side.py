@@ -1,0 +1,51 @@
+"""Runs the training of several seeds in processes of their own, as many at a time as there are cores."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from xfeat.progress import progress
+
+
+def run_seeds(
+    train_one: Callable[[int], None], seeds: Sequence[int], device: torch.device, processes: int | None = None
+) -> None:
+    """Call ``train_one`` with every seed, side by side.
+
+    Args:
+        train_one: can be pickled; keeps what is finished, so that it may be called again.
+        seeds: different.
+        device: where it trains: a GPU takes one at a time.
+        processes: how many at a time; None takes one for every core.
+
+    Raises:
+        InputError: whatever the first one that fails raises.
+    """
+    count = min(len(seeds), processes or (1 if device.type == "cuda" else _cores()))
+    threads = max(1, _cores() // count)
+    # Spawned, not forked: torch's threads do not survive a fork.
+    pool = ProcessPoolExecutor(count, get_context("spawn"), _start_worker, (threads,))
+    with progress(f"{len(seeds)} seeds, {count} at a time", len(seeds)) as advance:
+        try:
+            for done in as_completed([pool.submit(train_one, seed) for seed in seeds]):
+                done.result()
+                advance()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    torch.set_num_threads(threads)
+    # The parent shows how many seeds are done; bars of several processes would overwrite each other.
+    sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
