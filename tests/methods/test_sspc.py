@@ -24,6 +24,7 @@ Batch = dict[str, Features]
 
 def a_setting(**changes: Any) -> SspcSettings:
     chosen = {"input_dim": 8, "joint_dim": 6, "anchors": 5, "required": 2, "iterations": 6, "eps": 0.1, "ema": 0.0}
+    chosen |= {"input_anchors": "projected", "temperature": 0.05, "dropout": 0.0, "input_noise": 0.0}
     chosen |= {"batch_size": 2, "epochs": 3, "queue": QUEUE, "modality_weight": {"audio": 0.3, "text": 1.5}}
     return SspcSettings(**{**chosen, **changes}).resolved(50)
 

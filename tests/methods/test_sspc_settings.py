@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from xfeat.errors import InputError
 from xfeat.methods.base import batch_count
 from xfeat.methods.settings import validated
-from xfeat.methods.sspc_settings import MIN_EPOCHS, SspcSettings
+from xfeat.methods.sspc_settings import SspcSettings
 
 OPEN = [name for name, field in SspcSettings.model_fields.items() if field.default is None]
 
@@ -60,7 +60,16 @@ def test_a_duration_that_is_given_replaces_that_of_the_size_and_epochs_count_bef
     assert SspcSettings(size="paper", batch_size=100, steps=30).resolved(1000).epochs == 3
     assert SspcSettings(epochs=3).resolved(1000).epochs == 3
     assert SspcSettings(epochs=3, steps=1000).resolved(1000).epochs == 3
-    assert SspcSettings().resolved(10**6).epochs == MIN_EPOCHS
+
+
+def test_few_instances_get_many_epochs_and_many_at_least_some() -> None:
+    sizes = [SspcSettings().resolved(instances) for instances in (10, 100, 1000, 10**6)]
+    epochs = [s.epochs or 0 for s in sizes]
+    assert epochs == sorted(epochs, reverse=True)
+    assert epochs[-1] >= 2
+    assert all(
+        s.epochs * batch_count(n, s.batch_size) >= 100 for s, n in zip(sizes, (10, 100, 1000, 10**6), strict=True)
+    )  # type: ignore[operator]
 
 
 def test_a_setting_that_is_given_counts_before_what_follows_from_the_size() -> None:

@@ -17,6 +17,7 @@ from xfeat.training.resident import InputScale
 
 DIMS = {"text": 4, "image": 5}
 INSTANCES = 12
+FIXED: dict[str, Any] = {"eps": 0.1, "temperature": 0.05, "input_anchors": "projected", "dropout": 0, "input_noise": 0}
 
 
 def rows(seed: int = 0, count: int = INSTANCES) -> ResidentPairs:
@@ -24,9 +25,7 @@ def rows(seed: int = 0, count: int = INSTANCES) -> ResidentPairs:
     hidden = torch.randn(count, 3, generator=g)
     maps = torch.Generator().manual_seed(9)
     columns = {
-        name: Column(
-            hidden @ torch.randn(3, dim, generator=maps), None, InputScale(torch.zeros(dim), torch.ones(dim))
-        )
+        name: Column(hidden @ torch.randn(3, dim, generator=maps), None, InputScale(torch.zeros(dim), torch.ones(dim)))
         for name, dim in DIMS.items()
     }
     one_each = Members(np.arange(count), np.arange(count + 1))
@@ -36,7 +35,7 @@ def rows(seed: int = 0, count: int = INSTANCES) -> ResidentPairs:
 
 def a_setting(**changes: Any) -> SspcSettings:
     chosen = {"input_dim": 6, "joint_dim": 4, "anchors": 4, "iterations": 3, "batch_size": 4, "epochs": 4, "lr": 0.02}
-    return SspcSettings(**{**chosen, "queue": 7, "ema": 0.75, **changes}).resolved(INSTANCES)
+    return SspcSettings(**{**chosen, "queue": 7, "ema": 0.75, **FIXED, **changes}).resolved(INSTANCES)
 
 
 def a_stage(*, val: bool = True, **changes: Any) -> SspcStage:

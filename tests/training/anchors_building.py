@@ -27,6 +27,9 @@ TINY: dict[str, Any] = {
     "batch_size": 16,
     "epochs": 4,
     "lr": 0.01,
+    "temperature": 0.05,
+    "eps": 0.07,
+    "input_anchors": "projected",
 }
 ROWS = 60
 

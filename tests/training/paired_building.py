@@ -19,7 +19,21 @@ HIDDEN = 5
 WIDTHS = {"image": 12, "text": 7, "audio": 9}
 SPLITS = ("train", "train", "test", "train", "val", "train")
 TINY = SspcSettings(
-    input_dim=16, joint_dim=12, anchors=6, iterations=4, batch_size=16, epochs=4, lr=0.01, queue=20, eps=0.1
+    input_dim=16,
+    joint_dim=12,
+    input_anchors="projected",
+    anchors=6,
+    iterations=4,
+    eps=0.1,
+    temperature=0.05,
+    queue=20,
+    batch_size=16,
+    epochs=4,
+    lr=0.01,
+    lr_schedule="cosine",
+    ema=0.8,
+    dropout=0.0,
+    input_noise=0.0,
 )
 
 
@@ -35,7 +49,7 @@ class View:
     labels: np.ndarray | None = None
     tokens: Tokens | None = None
 
-    def write(self, path: Path, *, shard_rows: int = 50) -> FeatureCache:
+    def write(self, path: Path, *, shard_rows: int = 200) -> FeatureCache:
         ids = [f"{self.modality}/{row:04d}" for row in range(len(self.features))]
         columns = Columns(ids, self.split, self.classes, self.labels, self.keys)
         width = 0 if self.tokens is None else self.tokens.values.shape[1]
@@ -120,6 +134,26 @@ def paired(folder: Path, *modalities: str, **options: Any) -> list[FeatureCache]
 
 def tiny(**changes: Any) -> SspcSettings:
     return SspcSettings(**{**TINY.model_dump(), **changes})
+
+
+def constant(one: View) -> View:
+    return one.change(features=np.ones_like(one.features))
+
+
+def unpaired(one: View) -> View:
+    return one.change(keys=None)
+
+
+def strange(one: View) -> View:
+    return one.change(keys=[f"other {row}" for row in range(len(one.features))])
+
+
+def untrained(one: View) -> View:
+    return one.change(split=["test"] * len(one.features))
+
+
+def constant_tokens(one: View) -> View:
+    return one.change(tokens=Tokens(np.ones((len(one.features), 3), np.float32), np.arange(len(one.features) + 1)))
 
 
 def sspc_error(caches: Sequence[FeatureCache], out: Path, settings: SspcSettings = TINY, **options: Any) -> str:

@@ -110,7 +110,7 @@ def test_what_is_planted_is_found(caches: list[FeatureCache], tmp_path: Path) ->
 
 
 def test_a_long_split_is_assigned_in_even_parts() -> None:
-    settings = SspcSettings(anchors=5, queue=10, required=2)
+    settings = SspcSettings(anchors=5, queue=10, required=2, eps=0.07)
     cosines = torch.randn(23, 5, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     found, pieces = assign_split(cosines, settings)
     assert pieces == 3
@@ -182,7 +182,7 @@ def test_refusals(caches: list[FeatureCache], trained: Path, tmp_path: Path) -> 
     assert "not a run" in refusal(tmp_path / "no")
     bare = train_tiny(caches[:2], tmp_path / "bare", beta=0.0)
     assert "contrastive only (beta=0): its anchors were never trained" in refusal(bare)
-    short = train_tiny(caches[:2], tmp_path / "short", queue=5000)
+    short = train_tiny(caches[:2], tmp_path / "short", modality_weight={"text": 0.0})
     assert "its anchors were never trained" in refusal(short)
     group = tmp_path / "group"
     write_group(group, [3, 4], "sspc")

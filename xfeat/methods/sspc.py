@@ -90,7 +90,9 @@ def contrastive(
     for m, a in combinations(range(len(out)), 2):
         weight = settings.pair_weight(names[m], names[a])
         both = _both(batch[m].present, batch[a].present)
-        total = total + weight * info_nce(out[m].joint, out[a].joint, settings.temperature, keys=keys, present=both)
+        total = total + weight * info_nce(
+            out[m].joint, out[a].joint, settings.temperature or 1.0, keys=keys, present=both
+        )
     return total
 
 
@@ -150,12 +152,12 @@ def assign(logits: Tensor, earlier: Tensor, present: Tensor | None, settings: Ss
         return torch.zeros_like(logits)
     together = torch.cat([there, earlier])
     if settings.assignment == "single":
-        found = single_assignment(together, eps=settings.eps, iterations=settings.iterations)
+        found = single_assignment(together, eps=settings.eps or 1.0, iterations=settings.iterations)
     else:
         found = multi_assignment(
             together,
             settings.required or 1,
-            eps=settings.eps,
+            eps=settings.eps or 1.0,
             iterations=settings.iterations,
             weights=settings.slices,
         )

@@ -10,31 +10,37 @@ from xfeat.errors import InputError
 from xfeat.methods.base import batch_count
 
 SMALL: dict[str, Any] = {
-    "input_dim": 256,
-    "joint_dim": 256,
+    "input_dim": 512,
+    "joint_dim": 512,
     "lr": 1e-3,
     "lr_schedule": "cosine",
-    "steps": 800,
+    "epochs": 36,
     "dropout": 0.0,
     "input_noise": 0.0,
+    "temperature": 0.2,
+    "input_anchors": "raw",
+    "eps": 0.03,
 }
 # The paper's reference settings; pairs with audio weigh 0.1 there, which is `modality_weight.audio=0.1` here.
 PAPER: dict[str, Any] = {
     "input_dim": 4096,
     "joint_dim": 6144,
     "batch_size": 216,
-    "queue": 5500,
     "epochs": 15,
     "lr": 5e-5,
     "lr_schedule": "exponential",
     "ema": 0.9999,
     "dropout": 0.0,
     "input_noise": 0.0,
+    "temperature": 0.05,
+    "input_anchors": "projected",
+    "eps": 0.07,
 }
 SMALL_BATCHES = (32, 256)  # least and most rows per step
-MIN_EPOCHS = 10
+# Of size=small, where neither steps nor epochs are given.
+LEAST_STEPS, MOST_STEPS, LEAST_EPOCHS = 200, 4000, 10
 EMA_SHARE = 0.1  # of a training that the averaged weights look back on at size=small
-MOST_QUEUE = 5500
+QUEUES = {"small": 256, "paper": 5500}  # at most: no longer than an epoch, so that it fills
 
 Weight = Annotated[float, Field(ge=0)]
 
@@ -67,21 +73,21 @@ class SspcSettings(BaseModel):
 
     alpha: float = Field(1.0, ge=0, description="weight of the contrastive loss")
     beta: float = Field(1.0, ge=0, description="weight of the anchor consistency; 0: contrastive only")
-    temperature: float = Field(0.05, gt=0, description="of the contrastive loss")
+    temperature: float | None = Field(None, gt=0, description="of the contrastive loss")
     modality_weight: dict[str, Weight] = Field(
         {}, description="weight of a modality in every pair it is in: modality_weight.audio=0.1"
     )
 
     anchors: int = Field(64, ge=2, description="K, anchors of each space of each modality")
-    input_anchors: Literal["projected", "raw"] = Field(
-        "projected", description="what the input anchors lie among: projected tokens, or the cached features"
+    input_anchors: Literal["projected", "raw"] | None = Field(
+        None, description="what the input anchors lie among: projected tokens, or the cached features"
     )
     assignment: Literal["multi", "single"] = Field(
         "multi", description="single: ordinary Sinkhorn-Knopp, every sample to one anchor"
     )
     required: int | None = Field(None, ge=1, description="anchors a sample belongs to at once; half of them")
     slices: Literal["discrete", "continuous"] = Field("discrete", description="weights of the multiplicity slices")
-    eps: float = Field(0.07, gt=0, description="entropy regularisation of the assignment")
+    eps: float | None = Field(None, gt=0, description="entropy regularisation of the assignment")
     iterations: int = Field(20, ge=1, description="of the assignment")
     cost_temperature: float = Field(0.1, ge=0.02, description="of the consistency loss; exp(1 / it) must be finite")
     queue: int | None = Field(None, ge=0, description="earlier samples that an assignment is made among; 0: none")
@@ -127,13 +133,16 @@ class SspcSettings(BaseModel):
         chosen.setdefault("batch_size", _small_batch(drawn))
         _check_fits(chosen, instances, drawn)
         batches = batch_count(drawn, chosen["batch_size"])
-        if steps := chosen.pop("steps", None):
-            least = 1 if self.steps is not None else MIN_EPOCHS
-            chosen["epochs"] = chosen.get("epochs") or max(least, math.ceil(steps / batches))
+        steps = chosen.pop("steps", None)
+        if not chosen["epochs"]:
+            chosen["epochs"] = max(1, math.ceil(steps / batches))
+        elif self.epochs is None and self.size == "small":
+            wanted = max(chosen["epochs"], math.ceil(LEAST_STEPS / batches))
+            chosen["epochs"] = max(LEAST_EPOCHS, min(wanted, MOST_STEPS // batches))
         chosen.setdefault("ema", max(0.0, 1 - 1 / max(1.0, EMA_SHARE * chosen["epochs"] * batches)))
         if chosen["weights"] == "ema" and not chosen["ema"]:
             raise InputError("weights=ema, but ema=0 keeps no averaged weights: set one of them")
-        chosen.setdefault("queue", min(MOST_QUEUE, drawn))
+        chosen.setdefault("queue", min(QUEUES[self.size], drawn))
         chosen.setdefault("required", max(1, chosen["anchors"] // 2))
         return SspcSettings(**chosen)
 
@@ -169,7 +178,7 @@ def _check_fits(chosen: dict[str, Any], instances: int, drawn: int) -> None:
 
 
 def _small_batch(instances: int) -> int:
-    """Largest power of two that gives an epoch 8 steps, within bounds and the data."""
+    """Largest power of two that gives an epoch 10 steps, within bounds and the data."""
     least, most = SMALL_BATCHES
-    wanted = min(most, max(least, 1 << max(0, (instances // 8).bit_length() - 1)))
+    wanted = min(most, max(least, 1 << max(0, (instances // 10).bit_length() - 1)))
     return max(2, min(wanted, instances))

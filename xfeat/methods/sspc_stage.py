@@ -1,5 +1,6 @@
 """The training of SSPC: what is trained, on what loss, which weights are kept."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
@@ -179,6 +180,8 @@ class SspcStage:
             pieces = self.val.pieces(name)
             if pieces:
                 vectors = torch.cat([embed_joint(head, features) for features, _ in pieces])
+                if not torch.isfinite(vectors).all():
+                    return math.nan  # the loop says so, with the epoch and the remedy
                 keys = torch.cat([keys for _, keys in pieces])
                 items[name] = Embedded(vectors, keys, keys=keys)
         return float(evaluate_instances(items).mean["gmean"])

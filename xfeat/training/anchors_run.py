@@ -16,7 +16,7 @@ from xfeat.cache import Block, FeatureCache
 from xfeat.errors import InputError
 from xfeat.methods.settings import validated
 from xfeat.methods.sspc import assign
-from xfeat.methods.sspc_settings import MOST_QUEUE, SspcSettings
+from xfeat.methods.sspc_settings import QUEUES, SspcSettings
 from xfeat.training.anchors import Names, agreement, duplicates, measure_anchors, top_sets
 from xfeat.training.anchors_report import SPACES, AnchorReport, Space, SpaceReport
 from xfeat.training.group import is_group, load_group, member_path
@@ -154,7 +154,7 @@ def assign_split(cosines: Tensor, settings: SspcSettings) -> tuple[Tensor, int]:
         cosines: (n, K), on the CPU.
         settings: resolved; parts are at most ``queue`` long, or 5,500 where there is none.
     """
-    pieces = max(1, -(-len(cosines) // (settings.queue or MOST_QUEUE)))
+    pieces = max(1, -(-len(cosines) // (settings.queue or QUEUES["paper"])))
     targets = torch.empty_like(cosines)
     # Every so many-th row: caches are often sorted by class, and a part has to be like the whole.
     for start in range(pieces):

@@ -128,7 +128,7 @@ def _outside(caches: Sequence[FeatureCache], blocks: Mapping[str, Block], classe
             if other:
                 outside.add(key)
     everything = {key for block in blocks.values() for key in block.pair or []}
-    return outside | (everything - inside)
+    return (outside | (everything - inside)) - {""}
 
 
 def _fits(name: str, pattern: str) -> bool:

@@ -8,9 +8,10 @@ import torch
 
 from xfeat.cache import FeatureCache
 from xfeat.methods.sspc_settings import SspcSettings
-from xfeat.training.group import claim_group, member_path
+from xfeat.training.group import claim_group, is_group, member_path
 from xfeat.training.side_by_side import run_seeds
 from xfeat.training.sspc import METHOD, SspcOutcome, begin, train
+from xfeat.training.sspc_data import read
 
 
 def train_group(
@@ -39,7 +40,9 @@ def train_group(
     """
     device = device or torch.device("cpu")
     # Whatever is wrong with the caches is said before anything is written.
-    begin(caches, member_path(out, seeds[0]), settings, seeds[0], device, True)
+    _, _, chosen = begin(caches, member_path(out, seeds[0]), settings, seeds[0], device, True)
+    if not is_group(out):
+        read(caches, chosen, device)
     claim_group(out, seeds, METHOD, resume)
     paths = [cache.path for cache in caches]
     run_seeds(partial(_train_one, paths, out, settings, str(device)), seeds, device, processes)

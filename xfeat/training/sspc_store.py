@@ -110,7 +110,7 @@ def load_gated(path: Path, weights: Weights = "kept") -> StoredGated:
         head.load_state_dict(state)
         scale = InputScale(tensors[f"{SCALE}mean"], tensors[f"{SCALE}std"])
         return StoredGated(head, scale, {**note, "shown": kind})
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} does not fit its note ({str(error).splitlines()[0]})") from None
