@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--weights", nargs="+", choices=("kept", "raw", "ema"), default=["raw", "ema"])
-    parser.add_argument("--ablations", action="store_true", help="K, eps, required, raw anchors, temperature besides")
+    parser.add_argument("--ablations", action="store_true", help="K, required, eps, beta, projected anchors besides")
     parser.add_argument("--set", dest="settings", nargs="*", default=[], metavar="KEY=VALUE", help="of every variant")
     parser.add_argument("--rows", type=int, default=5716, help="of sinkhorn: 216 of a batch, 5,500 of its queue")
     parser.add_argument("--anchors", type=int, default=64, help="of sinkhorn")

@@ -79,7 +79,10 @@ def test_galleries_of_one_size(xfeat: Xfeat, folder: Path) -> None:
     out = xfeat("domains", folder / "some", "--gallery", 6)[1]
     assert "6 instances sampled of each domain with a fixed seed" in out
     assert "differ in size" not in out
-    refused(xfeat("domains", folder / "some", "--gallery", 9), "9 instances asked for, 8 are there")
+    refused(
+        xfeat("domains", folder / "some", "--gallery", 9),
+        "xfeat: out of the domain: 9 instances asked for, 8 are there",
+    )
 
 
 def test_another_data_set(xfeat: Xfeat, folder: Path, tmp_path: Path) -> None:
@@ -94,6 +97,7 @@ def test_another_data_set(xfeat: Xfeat, folder: Path, tmp_path: Path) -> None:
     out = xfeat("domains", folder / "whole", *on)[1]
     assert "  in  all classes of the run's caches; gallery: 32 of each modality" in out
     assert "  out other caches; gallery: 20 of each modality" in out
+    assert [line.strip() for line in out.splitlines() if line.startswith("      ")][-2:] == [str(on[1]), str(on[3])]
     refused(xfeat("domains", folder / "whole"), "was trained on every class there is", "--on")
 
 

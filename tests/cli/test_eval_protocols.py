@@ -13,6 +13,7 @@ from tests.cli.asking import refused
 from tests.cli.conftest import Xfeat
 from tests.evaluation.pairs import QUICK, WIDTHS, paired, write_paired
 from tests.training.building import TINY
+from xfeat.cli.eval_text import short_pairs
 from xfeat.training.drcl import train as train_drcl
 from xfeat.training.group import member_path, write_group
 from xfeat.training.sspc import train
@@ -178,9 +179,7 @@ def test_other_caches(xfeat: Xfeat, folder: Path, tmp_path: Path) -> None:
 def test_zero_shot_by_class_means_and_by_prompts(xfeat: Xfeat, folder: Path, tmp_path: Path) -> None:
     code, out, err = xfeat("eval", folder / "some", "--protocol", "zero-shot")
     assert (code, err) == (0, "")
-    assert "prototypes: class means of train rows, of classes that the run never trained on too" in " ".join(
-        out.split()
-    )
+    assert "prototypes: class means of all labelled train rows, those of unseen classes too" in " ".join(out.split())
     assert fits(out)
     document = document_of(xfeat, folder / "some", "--protocol", "zero-shot", "--means-from", "train")
     pair = document["pairs"]["image->text"]
@@ -210,5 +209,30 @@ def test_six_modalities_of_long_names_fit(xfeat: Xfeat, tmp_path: Path) -> None:
     paths = [replace(paired("image"), modality=name).write(tmp_path / name).path for name in names]
     code, out, _ = xfeat("eval", "--raw", *paths, "--protocol", "instance")
     assert code == 0
-    assert sum("..." in line for line in out.splitlines()) == 30
+    rows = {line.split()[0]: line.split()[-1] for line in out.splitlines() if "->" in line.split()[0]}
+    assert set(rows) == {f"{one}->{other}" for one in range(1, 7) for other in range(1, 7) if one != other} | {
+        "query->gallery"
+    }
+    assert [line for line in out.splitlines() if line.startswith("  3: ")] == [f"  3: {names[2]}"]
     assert fits(out)
+    code, out, _ = xfeat("eval", "--raw", *paths)
+    assert code == 0
+    assert f"  6: {names[5]}" in out.splitlines()
+    assert fits(out)
+
+
+def test_long_names_are_cut_while_they_can_be_told_apart() -> None:
+    whole, none = short_pairs(["image->text", "text->image"], 11)
+    assert (whole, none) == ({"image->text": "image->text", "text->image": "text->image"}, [])
+    cut, none = short_pairs(["photographs->text", "text->photographs"], 14)
+    assert (cut, none) == ({"photographs->text": "pho...->text", "text->photographs": "text->pho..."}, [])
+    numbered, legend = short_pairs(["photographs->photos_two", "photos_two->photographs"], 14)
+    assert numbered == {"photographs->photos_two": "1->2", "photos_two->photographs": "2->1"}
+    assert legend == ["  1: photographs", "  2: photos_two"]
+
+
+def test_a_place_for_json_is_refused_before_anything_is_printed(xfeat: Xfeat, folder: Path) -> None:
+    for command in (("eval", folder / "whole"), ("domains", folder / "some"), ("anchors", "show", folder / "whole")):
+        result = xfeat(*command, "--json", folder)
+        refused(result, "is a folder: name a file in it")
+        assert result[1] == ""

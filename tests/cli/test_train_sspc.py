@@ -83,9 +83,25 @@ def test_what_was_left_out_is_told(xfeat: Xfeat, tmp_path: Path) -> None:
     note = json.loads((out / "branches" / "image.json").read_text())
     assert note["alone_rows"] > 1
     assert note["outside_rows"] > 1
-    assert f"note: {note['alone_rows']} rows of image whose key no other modality has left out" in said
-    assert f"2 classes trained on, {note['outside_rows']} rows of others left out" in said
+    left_out = [
+        f"note: {note['alone_rows']} rows of image left out, whose key no other modality has",
+        f"2 classes trained on, {note['outside_rows']} rows of others left out",
+    ]
+    assert all(line in said for line in left_out)
     assert "contrastive only" in said
+    code, said, _ = xfeat("train", "sspc", *caches, "--out", tmp_path / "group", *TINY_WORDS, *set_, "--seeds", "0")
+    assert code == 0
+    assert all(line in said for line in left_out)
+
+
+def test_long_names_of_modalities_fit(xfeat: Xfeat, tmp_path: Path) -> None:
+    names = [f"a_modality_with_a_name_of_48_characters_number_{number}" for number in (1, 2)]
+    caches = [cache.path for cache in paired(tmp_path / "c", *names)]
+    code, said, _ = xfeat("train", "sspc", *caches, "--out", tmp_path / "run", *TINY_WORDS)
+    assert code == 0
+    table = [line for line in said.splitlines() if line.startswith("  ")]
+    assert max(map(len, table)) <= 80
+    assert [line.split()[0] for line in table if "..." in line] == [f"{name[:18]}...{name[-6:]}" for name in names]
 
 
 def test_seeds_become_a_group_that_is_evaluated_and_goes_on_where_it_stopped(
@@ -133,8 +149,8 @@ def test_bad_words_are_one_line(xfeat: Xfeat, two: list[Path], tmp_path: Path) -
         ((*two, "--set", "batch_size=41"), "batch_size=41 is larger than the 40 training instances"),
         ((*two, "--set", "weights=ema", "--set", "ema=0"), "weights=ema, but ema=0 keeps no averaged weights"),
         ((*two, "--set", "memory=1K"), "raise it (--set memory=...)"),
-        ((*two, "--set", "classes=[c]"), "classes: 'c' is no class of the caches (there is a/x, a/y, b)"),
-        ((*two, "--set", "classes=[a/*, z*]"), "classes: 'z*' is no class"),
+        ((*two, "--set", "classes=[c]"), "'c' is no class of the caches (there is a/x, a/y, b)"),
+        ((*two, "--set", "classes=[a/*, z*]"), "'z*' is no class"),
     ):
         refused(xfeat("train", "sspc", "--out", out, *TINY_WORDS, *words), message)
         assert set(files(out)) <= {".lock"}

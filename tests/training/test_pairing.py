@@ -128,7 +128,7 @@ def error(*args: object) -> str:
 def test_classes_that_are_not_there_are_one_line(tmp_path: Path) -> None:
     image, audio = caches_of(tmp_path, view("image", ["a"], [0]), view("audio", ["a"]))
     found = error([image, audio], ["Latin/*", "latin/a"])
-    assert found == "classes: 'latin/a' is no class of the caches (there is Latin/a, Latin/b, Greek/a)"
+    assert found == "'latin/a' is no class of the caches (there is Latin/a, Latin/b, Greek/a)"
     assert error([audio], ["x"]) == "classes=['x'] is set, but no cache has labels: add a `label` column"
 
 

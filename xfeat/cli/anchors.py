@@ -70,7 +70,7 @@ def show(
     run assigns to it. Perplexity is the effective number of anchors. Agreement is how alike (Jaccard index) the anchors
     are that the same instance holds in two modalities.
     """
-    from xfeat.cli.eval import write_json
+    from xfeat.cli.eval import check_json, write_json
     from xfeat.training.anchors_page import check_page, write_page
     from xfeat.training.anchors_report import SPACES
     from xfeat.training.anchors_run import read_anchors
@@ -78,6 +78,7 @@ def show(
 
     if manifest is None and (column or root):
         raise InputError("--column and --root say where samples are: give --manifest FILE too")
+    check_json(as_json)
     target = out or run / "anchors.html"
     if out is not None:
         check_page(target)
@@ -147,7 +148,7 @@ def described(report: "AnchorReport") -> str:
     signs = levels(sys.stdout.encoding)
     lines += ["", f"  How often each anchor is the nearest, a sign each ({NONE} never)"]
     for one in report.spaces:
-        lines.append(f"  {_cut(one.modality)} {one.space}")
+        lines.append(f"  {one.modality} {one.space}")
         shares = [anchor.usage for anchor in one.anchors]
         lines += [f"    {row}" for row in bars(shares, signs)]
         if one.dead:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from xfeat.cli.eval import ALLOW_CHANGED, JSON, MISSING, ON, SPLIT, WEIGHTS, checked_weights, write_json
+from xfeat.cli.eval import ALLOW_CHANGED, JSON, MISSING, ON, SPLIT, WEIGHTS, check_json, checked_weights, write_json
 from xfeat.cli.eval_text import WIDTH, cells, fitted_table, notes, seeds, wrapped
 from xfeat.cli.output import counted
 from xfeat.cli.train import DEVICE
@@ -47,6 +47,7 @@ def domains(
     from xfeat.training.evaluating import Asked, evaluate_path
 
     where, blocks = find_device(device), Blocks()
+    check_json(as_json)
     asked = Asked(
         split,
         "instance",
@@ -56,11 +57,16 @@ def domains(
         gallery=gallery,
     )
     wanted = _domains(path, asked, [FeatureCache(one) for one in on])
-    answers = {name: evaluate_path(path, one, where, blocks) for name, one in wanted.items()}
+    answers = {}
+    for name, one in wanted.items():
+        try:
+            answers[name] = evaluate_path(path, one, where, blocks)
+        except InputError as error:
+            raise InputError(f"{_called(name)}: {error}") from None
     document = {"domains": {name: answer.document for name, answer in answers.items()}}
     for name, answer in answers.items():
         for line in notes(answer.found):
-            typer.echo(f"{line} ({name} {'the' if name == IN else 'of the'} domain)", err=True)
+            typer.echo(f"{line} ({_called(name)})", err=True)
     if as_json == "-":
         typer.echo(json.dumps(document, indent=1))
         return
@@ -118,6 +124,10 @@ def show(answers: "Mapping[str, Answer]") -> str:
     )
 
 
+def _called(name: str) -> str:
+    return "in the domain" if name == IN else "out of the domain"
+
+
 def _width(metric: str) -> int:
     return RANK if metric == "MedR" else SHARE
 
@@ -146,13 +156,15 @@ def _domain_lines(name: str, document: Mapping[str, Any]) -> list[str]:
     sizes = {pair.split("->")[1]: one["gallery"] for pair, one in pairs.items()}
     start = f"  {name:3} {what}; gallery: "
     if len(set(sizes.values())) == 1:
-        return [f"{start}{next(iter(sizes.values())):,} of each modality"]
-    return [start + listed([f"{modality} {size:,}" for modality, size in sizes.items()], WIDTH - len(start))]
+        said = f"{next(iter(sizes.values())):,} of each modality"
+    else:
+        said = listed([f"{modality} {size:,}" for modality, size in sizes.items()], WIDTH - len(start))
+    return [start + said, *(f"      {path}" for path in stated.get("on", ()))]
 
 
 def _fairness(inside: Mapping[str, Any], outside: Mapping[str, Any]) -> list[str]:
     if (sampled := inside["protocol"].get("sampled_instances")) is not None:
-        return [f"  {sampled:,} instances sampled of each domain with a fixed seed"]
+        return [f"  {counted(sampled, 'instance')} sampled of each domain with a fixed seed"]
     sizes = [{pair: one["gallery"] for pair, one in document["pairs"].items()} for document in (inside, outside)]
     return (
         [] if sizes[0] == sizes[1] else ["  galleries differ in size, and so does chance: --gallery N makes them equal"]

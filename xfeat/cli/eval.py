@@ -71,6 +71,7 @@ def evaluate(
     from xfeat.training.evaluating import Asked, evaluate_path, evaluate_raw, other_weights
 
     where = find_device(device)
+    check_json(as_json)
     if relevance is not None:
         relevance_rule(relevance)  # a wrong word is told before anything is read
     asked = Asked(
@@ -140,16 +141,23 @@ def _report(answer: "Answer", as_json: str | None) -> None:
         typer.echo(f"json      {as_json}")
 
 
-def write_json(path: Path, document: object) -> None:
-    """Write a JSON file whole.
+def check_json(word: str | None) -> None:
+    """Refuse a place for ``--json`` that cannot be written to, before anything is computed.
 
     Raises:
         InputError: its folder does not exist, or it is one.
     """
-    from xfeat.cache.files import write_text
-
+    if word is None or word == "-":
+        return
+    path = Path(word)
     if not path.parent.is_dir():
         raise InputError(f"--json {path}: the folder {path.parent} does not exist")
     if path.is_dir():
         raise InputError(f"--json {path} is a folder: name a file in it")
+
+
+def write_json(path: Path, document: object) -> None:
+    """Write a JSON file whole; see `check_json` for where."""
+    from xfeat.cache.files import write_text
+
     write_text(path, json.dumps(document, indent=1) + "\n")

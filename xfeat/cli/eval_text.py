@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from xfeat.training.embedding import Embeddings
 
 WIDTH = 80
+ARROW = "->"
+PAIR_WIDTH = 32  # of its name in a sentence
 FEW = 6  # pairs that get a line for their deviations
 RANKED = ("MedR", "MeanR")  # metrics that count ranks; all others are shares
 COLUMNS = {"instance": ("R@1", "R@5", "R@10", "MedR"), "zero-shot": ("top-1", "top-5", "per-class")}
@@ -55,8 +57,8 @@ def _average_precision(document: Mapping[str, Any]) -> str:
         for pair, one in document["pairs"].items()
     ]
     mean = document["mean"]
-    rows.append(["mean", *_cells(names, mean, spread["mean"]), _number(mean["chance mAP@all"]), "", ""])
-    return table(["query->gallery", *names, "chance@all", "queries", "gallery"], rows, rule_before_last=True)
+    last = ["mean", *_cells(names, mean, spread["mean"]), _number(mean["chance mAP@all"]), "", ""]
+    return fitted_table(["query->gallery", *names, "chance@all", "queries", "gallery"], rows, [last])
 
 
 def _many_metrics(document: Mapping[str, Any]) -> str:
@@ -77,13 +79,29 @@ def _many_metrics(document: Mapping[str, Any]) -> str:
 
 
 def fitted_table(header: Sequence[str], rows: Sequence[Sequence[str]], last: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is cut where the others leave it no room, with ``last`` set apart below."""
+    """A table by pairs, whose names are cut or numbered where they do not fit, with ``last`` set apart below."""
     numbers = [max(map(len, column)) for column in list(zip(header, *rows, *last, strict=True))[1:]]
     room = max(14, WIDTH - 2 - sum(numbers) - 2 * len(numbers))
-    shown = [[name if len(name) <= room else name[: room - 3] + "...", *cells] for name, *cells in rows]
-    lines = table(header, [*shown, *last]).split("\n")
+    short, legend = short_pairs([name for name, *_ in rows if ARROW in name], room)
+    lines = table(header, [*([short.get(name, name), *cells] for name, *cells in rows), *last]).split("\n")
     lines.insert(len(lines) - len(last), lines[1])
-    return "\n".join(lines)
+    return "\n".join([*lines, *legend])
+
+
+def short_pairs(pairs: Sequence[str], room: int) -> tuple[dict[str, str], list[str]]:
+    """Names of pairs in ``room`` characters, and lines that say what they stand for.
+
+    Where one is too long, the modalities of all are cut; where cut names would be the same, they are numbered.
+    """
+    if all(len(pair) <= room for pair in pairs):
+        return {pair: pair for pair in pairs}, []
+    names = list(dict.fromkeys(name for pair in pairs for name in pair.split(ARROW)))
+    width = (room - len(ARROW)) // 2
+    short, legend = {name: name if len(name) <= width else name[: width - 3] + "..." for name in names}, []
+    if len(set(short.values())) < len(names):
+        short = {name: str(number) for number, name in enumerate(names, 1)}
+        legend = [f"  {number}: {name}" for name, number in short.items()]
+    return {pair: ARROW.join(short[name] for name in pair.split(ARROW)) for pair in pairs}, legend
 
 
 def cells(names: Sequence[str], values: Numbers) -> list[str]:
@@ -190,7 +208,8 @@ def _left_out(pairs: Mapping[str, Numbers], stated: Numbers) -> list[str]:
 
     misses = stated.get("missing") == "miss"
     word = "missed" if misses else "without_relevant"
-    parts = [f"{pair} {one[word]:,} of {_asked(one):,}" for pair, one in pairs.items() if one[word]]
+    short = short_pairs(list(pairs), PAIR_WIDTH)[0]
+    parts = [f"{short[pair]} {one[word]:,} of {_asked(one):,}" for pair, one in pairs.items() if one[word]]
     if not parts:
         return []
     total = sum(one[word] for one in pairs.values())

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from xfeat.cli.output import counted, table
 
+NAME_WIDTH = 27  # leaves room for wide tokens, many rows and a kept branch in 80 columns
+
 if TYPE_CHECKING:
     from xfeat.training.sspc import SspcOutcome
 
@@ -14,7 +16,7 @@ def summary(outcome: "SspcOutcome", seconds: float) -> str:
     first = next(iter(outcome.branches.values()))
     rows = [
         [
-            name,
+            name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 9]}...{name[-6:]}",
             f"{note['in_dim']:,}" + (" tokens" if note["tokens"] else ""),
             f"{note['train_rows']:,}",
             f"{note['with_modality']:,}",
@@ -26,15 +28,10 @@ def summary(outcome: "SspcOutcome", seconds: float) -> str:
         f"SSPC: {counted(len(rows), 'modality', 'modalities')} together in {seconds:.1f} s, "
         f"{counted(first['instances'], 'instance')}",
         table(["modality", "dim", "rows", "instances", "branch"], rows),
-        f"  {_epoch(first)}; {_anchors(first['settings'])}",
+        f"  {_epoch(first)}",
+        f"  {_anchors(first['settings'])}",
     ]
-    for name, note in outcome.branches.items():
-        if alone := note["alone_rows"]:
-            lines.append(f"  note: {counted(alone, 'row')} of {name} whose key no other modality has left out")
-    if classes := first["settings"]["classes"]:
-        outside = max(note["outside_rows"] for note in outcome.branches.values())
-        lines.append(f"  {counted(len(classes), 'class', 'classes')} trained on, {outside:,} rows of others left out")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_left_out(outcome)])
 
 
 def group_summary(outcomes: "Mapping[int, SspcOutcome]", seconds: float) -> str:
@@ -42,15 +39,30 @@ def group_summary(outcomes: "Mapping[int, SspcOutcome]", seconds: float) -> str:
     notes = {seed: next(iter(outcome.branches.values())) for seed, outcome in outcomes.items()}
     first = next(iter(notes.values()))
     rows = [[str(seed), f"{note['epoch']}/{note['epochs']}", note["weights"]] for seed, note in notes.items()]
-    modalities = len(next(iter(outcomes.values())).branches)
+    one = next(iter(outcomes.values()))
     return "\n".join(
         [
-            f"SSPC: {counted(len(notes), 'seed')} of {counted(modalities, 'modality', 'modalities')} in "
+            f"SSPC: {counted(len(notes), 'seed')} of {counted(len(one.branches), 'modality', 'modalities')} in "
             f"{seconds:.1f} s, {counted(first['instances'], 'instance')}",
             table(["seed", "epoch", "weights"], rows),
             f"  {_anchors(first['settings'])}",
+            *_left_out(one),
         ]
     )
+
+
+def _left_out(outcome: "SspcOutcome") -> list[str]:
+    """Rows that were not trained on; the same for every seed."""
+    lines = [
+        f"  note: {counted(alone, 'row')} of {name} left out, whose key no other modality has"
+        for name, note in outcome.branches.items()
+        if (alone := note["alone_rows"])
+    ]
+    classes = next(iter(outcome.branches.values()))["settings"]["classes"]
+    if classes:
+        outside = max(note["outside_rows"] for note in outcome.branches.values())
+        lines.append(f"  {counted(len(classes), 'class', 'classes')} trained on, {outside:,} rows of others left out")
+    return lines
 
 
 def _epoch(note: Mapping[str, Any]) -> str:

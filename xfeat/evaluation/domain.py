@@ -137,7 +137,9 @@ def sample_instances(embeddings: Mapping[str, Embedded], count: int, seed: int =
             owners[key] = owners.get(key, 0) + 1
     shared = [key for key, number in owners.items() if number > 1]
     if not 1 <= count <= len(shared):
-        raise InputError(f"{count:,} instances asked for, {len(shared):,} are there in two modalities or more")
+        raise InputError(
+            f"{count:,} instances asked for, {len(shared):,} are there in two modalities or more: ask for no more"
+        )
     chosen = set(sorted(shared, key=lambda key: hashlib.sha256(f"{seed}:{key}".encode()).digest())[:count])
     sampled = {}
     for name, item in embeddings.items():

@@ -21,10 +21,9 @@ from xfeat.training.anchors import Names, agreement, duplicates, measure_anchors
 from xfeat.training.anchors_report import SPACES, AnchorReport, Space, SpaceReport
 from xfeat.training.group import is_group, load_group, member_path
 from xfeat.training.pairing import pair_rows
-from xfeat.training.run import Run, RunConfig
+from xfeat.training.run import SSPC, Run, RunConfig
 from xfeat.training.sspc_store import StoredGated, Weights, load_gated
 
-METHOD = "sspc"
 CPU = torch.device("cpu")
 
 
@@ -103,7 +102,7 @@ def _config_of(run: Run) -> RunConfig:
         member = member_path(run.path, load_group(run.path)[0][0])
         raise InputError(f"{run.path} holds runs of several seeds: name one of them, for example {member}")
     config = run.load_config()
-    if config.method != METHOD:
+    if config.method != SSPC:
         raise InputError(f"anchors are SSPC's: {run.path} was trained with {config.method}")
     return config
 

@@ -22,11 +22,11 @@ from xfeat.training.data import ModalityRows
 from xfeat.training.loop import Place, fit
 from xfeat.training.memory import memory_budget
 from xfeat.training.resident import InputScale
-from xfeat.training.run import Run, RunConfig
+from xfeat.training.run import DRCL, Run, RunConfig
 from xfeat.training.seeds import seeded
 from xfeat.training.store import Prior, is_done, load_note, save_branch, save_note, save_prior
 
-METHOD = "drcl"
+METHOD = DRCL
 RIDGE = "ridge"
 
 

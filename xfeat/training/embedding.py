@@ -16,13 +16,13 @@ from xfeat.training.classes import similarity_notes, union_of_classes
 from xfeat.training.embedded_rows import Blocks, Embeddings, Part, embed_parts
 from xfeat.training.growth import untrained_classes
 from xfeat.training.loading import load_branch
-from xfeat.training.run import Run, RunConfig, Source
+from xfeat.training.run import SSPC, Run, RunConfig, Source
 from xfeat.training.sspc_store import Weights
 
 __all__ = ["PROTOCOLS", "Blocks", "Embeddings", "embed_raw", "embed_raw_zero_shot", "embed_run", "embed_zero_shot"]
 
 PROTOCOLS = (CATEGORY, MULTI_LABEL, INSTANCE, ZERO_SHOT)
-PAIRED = ("sspc",)  # methods whose runs are evaluated by instances if nothing else is said
+PAIRED = (SSPC,)  # methods whose runs are evaluated by instances if nothing else is said
 
 
 def embed_run(

@@ -217,8 +217,7 @@ def _stated(document: dict[str, Any], found: Embeddings, asked: Asked) -> dict[s
     }
     stated |= {name: value for name, value in optional.items() if value is not None}
     if found.protocol == ZERO_SHOT:
-        of = f"all rows of {asked.prompts.path}" if asked.prompts else f"class means of {asked.means_from} rows"
-        beyond = ", of classes that the run never trained on too" if not asked.prompts else ""
-        stated["prototypes"] = of + beyond
+        means = f"class means of all labelled {asked.means_from} rows, those of unseen classes too"
+        stated["prototypes"] = f"all rows of {asked.prompts.path}" if asked.prompts else means
     document["protocol"] = {**document["protocol"], **stated}
     return document

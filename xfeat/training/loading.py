@@ -10,6 +10,7 @@ from torch import Tensor
 from xfeat.cache.tokens import Tokens
 from xfeat.errors import InputError
 from xfeat.evaluation.similarity import Similarity
+from xfeat.training.run import SSPC
 from xfeat.training.sspc_store import Weights, load_gated
 from xfeat.training.store import load_branch as load_drcl
 from xfeat.training.store import load_note
@@ -44,7 +45,7 @@ def load_branch(path: Path, weights: Weights = "kept") -> Embedder:
     Raises:
         InputError: missing, damaged, or without such weights.
     """
-    if load_note(path.with_suffix(".json")).get("method") == "sspc":
+    if load_note(path.with_suffix(".json")).get("method") == SSPC:
         return load_gated(path, weights)
     if weights != "kept":
         raise InputError(f"{path}: this method keeps one set of weights, not {weights}")

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xfeat.cache import Block, FeatureCache
 from xfeat.errors import InputError
+from xfeat.evaluation.domain import chosen_classes, rows_of_classes
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,7 @@ def find_classes(caches: Sequence[FeatureCache], patterns: Sequence[str]) -> lis
     known = list(dict.fromkeys(name for cache in caches for name in cache.manifest.classes))
     if not known:
         raise InputError(f"classes={list(patterns)} is set, but no cache has labels: add a `label` column")
-    for pattern in patterns:
-        if not any(_fits(name, pattern) for name in known):
-            few = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
-            raise InputError(f"classes: {pattern!r} is no class of the caches (there is {few})")
-    return [name for name in known if any(_fits(name, pattern) for pattern in patterns)]
+    return chosen_classes(list(patterns), known, [])
 
 
 def pair_rows(caches: Sequence[FeatureCache], blocks: Mapping[str, Block], classes: Sequence[str] = ()) -> Pairing:
@@ -112,24 +108,11 @@ def pair_rows(caches: Sequence[FeatureCache], blocks: Mapping[str, Block], class
 
 def _outside(caches: Sequence[FeatureCache], blocks: Mapping[str, Block], classes: Sequence[str]) -> set[str]:
     """Keys of instances with a row of a class that does not count, or in no class at all."""
-    wanted, inside, outside = set(classes), set(), set()
-    for cache in caches:
-        block, have = blocks[cache.manifest.modality], cache.manifest.classes
-        counts = np.array([name in wanted for name in have] + [False])  # -1, no label, looks at the last
-        labels = block.labels
-        if labels is None:
-            continue
-        single = labels.ndim == 1
-        has = np.atleast_1d(labels >= 0 if single else labels.any(axis=1))
-        bad = np.atleast_1d(has & ~counts[labels] if single else labels[:, ~counts[:-1]].any(axis=1))
-        for key, one, other in zip(block.pair or [], (has & ~bad).tolist(), bad.tolist(), strict=True):
-            if one:
-                inside.add(key)
-            if other:
-                outside.add(key)
-    everything = {key for block in blocks.values() for key in block.pair or []}
-    return (outside | (everything - inside)) - {""}
-
-
-def _fits(name: str, pattern: str) -> bool:
-    return name == pattern or fnmatchcase(name, pattern)
+    names = {cache.manifest.modality: cache.manifest.classes for cache in caches}
+    kept = rows_of_classes(blocks, names, classes, by_instance=True)
+    return {
+        key
+        for name, block in blocks.items()
+        for key, inside in zip(block.pair or (), kept[name].tolist(), strict=True)
+        if not inside and key
+    }

@@ -20,6 +20,8 @@ from xfeat.cache.files import TMP, write_text
 from xfeat.cache.fingerprint import difference
 from xfeat.errors import InputError
 
+DRCL, SSPC = "drcl", "sspc"  # what a run's configuration calls its method
+
 
 @dataclass(frozen=True)
 class Source:

@@ -18,12 +18,12 @@ from xfeat.training.classes import union_of_classes
 from xfeat.training.loop import CHECKPOINT_SECONDS, Place, fit
 from xfeat.training.paired import ResidentPairs
 from xfeat.training.pairing import find_classes
-from xfeat.training.run import Run, RunConfig, check_free, source_of, versions
+from xfeat.training.run import SSPC, Run, RunConfig, check_free, source_of, versions
 from xfeat.training.sspc_data import Data, check_memory, read
 from xfeat.training.sspc_store import save_gated
 from xfeat.training.store import is_done, load_note
 
-METHOD, STAGE, ALL = "sspc", "sspc", "all"
+METHOD, STAGE, ALL = SSPC, "sspc", "all"
 
 
 @dataclass(frozen=True)
