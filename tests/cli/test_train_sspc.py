@@ -151,9 +151,13 @@ def test_bad_words_are_one_line(xfeat: Xfeat, two: list[Path], tmp_path: Path) -
         ((*two, "--set", "memory=1K"), "raise it (--set memory=...)"),
         ((*two, "--set", "classes=[c]"), "'c' is no class of the caches (there is a/x, a/y, b)"),
         ((*two, "--set", "classes=[a/*, z*]"), "'z*' is no class"),
+        ((*two, "--set", "alpha=0", "--set", "beta=0"), "alpha=0 and beta=0 leave nothing to train for"),
+        ((*two, "--set", "modality_weight.text=0"), "every pair of modalities the weight 0"),
+        ((*two, "--config", "wikipedia"), "config wikipedia is for drcl, not for sspc"),
+        ((*two, "--set", "select=best", "--set", "queue=500"), "the queue of 500 samples never fills with image"),
     ):
         refused(xfeat("train", "sspc", "--out", out, *TINY_WORDS, *words), message)
-        assert set(files(out)) <= {".lock"}
+        assert not out.exists(), "a training that cannot start leaves nothing behind"
     refused(xfeat("train", "sspc", *two, "--out", out, *TINY_WORDS, "--set", "lr=1e30"), "sspc: ", "lower")
     assert not (out / "branches").exists()
 
@@ -178,7 +182,36 @@ def test_bad_data_are_one_line(xfeat: Xfeat, tmp_path: Path) -> None:
             shard.write_bytes(shard.read_bytes()[:700])
         out = tmp_path / f"run-{change.__name__}"
         refused(xfeat("train", "sspc", image, path, "--out", out, *TINY_WORDS), message)
-        assert set(files(out)) <= {".lock"}
+        assert not out.exists()
+
+
+def test_words_that_yaml_reads_as_something_else(xfeat: Xfeat, two: list[Path], tmp_path: Path) -> None:
+    words = (
+        "--out",
+        tmp_path / "run",
+        *TINY_WORDS,
+        "--set",
+        "tokens=off",
+        "--set",
+        "classes=b",
+        "--set",
+        "batch_size=4",
+    )
+    code, _, err = xfeat("train", "sspc", *two, *words)
+    assert (code, err) == (0, "")
+
+
+def test_a_group_that_is_there_is_not_begun_again(xfeat: Xfeat, two: list[Path], tmp_path: Path) -> None:
+    claim_group(tmp_path, [0, 1], "sspc", resume=False)
+    words = ("train", "sspc", two[0], "--out", tmp_path, *TINY_WORDS, "--seeds", "0-1")
+    refused(xfeat(*words), "holds a group already: continue it with --resume")
+
+
+def test_eval_says_that_some_classes_were_trained_on(xfeat: Xfeat, two: list[Path], tmp_path: Path) -> None:
+    words = (*two, "--out", tmp_path / "run", *TINY_WORDS, "--set", "classes=b", "--set", "batch_size=4")
+    assert xfeat("train", "sspc", *words)[0] == 0
+    assert "trained on 1 of 3 classes" in xfeat("eval", tmp_path / "run")[2]
+    assert "trained on" not in xfeat("eval", tmp_path / "run", "--classes", "seen")[2]
 
 
 def test_ctrl_c_is_one_line_and_the_same_command_resumes(

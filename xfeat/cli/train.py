@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xfeat.cache import FeatureCache
 
 MOST_SEEDS = 1000
-DEVICE = typer.Option("auto", metavar="auto|cpu|cuda", help="Where to train.")
+DEVICE = typer.Option("auto", metavar="auto|cpu|cuda", help="Where to compute.")
 
 
 def train(
@@ -39,8 +39,11 @@ def train(
     """
     from xfeat.methods.registry import find_method
     from xfeat.methods.settings import read_settings, validated
+    from xfeat.methods.shipped import check_config
 
     chosen = find_method(method)
+    if config is not None:
+        check_config(config, chosen.name)
     values = validated(chosen.settings, read_settings(config, settings))
     if seeds and seed:
         raise InputError("--seed and --seeds: give one of them")

@@ -16,6 +16,17 @@ def shipped_configs(method: str = "*") -> dict[str, Path]:
     return {f"{file.parent.name}/{file.stem}": file for file in sorted(CONFIGS.glob(f"{method}/*.yaml"))}
 
 
+def check_config(file: Path, method: str) -> None:
+    """Refuse a shipped config of another method.
+
+    Raises:
+        InputError: it is for another one.
+    """
+    found = find_config(file)
+    if found.parent.parent == CONFIGS and found.parent.name != method:
+        raise InputError(f"config {file} is for {found.parent.name}, not for {method}")
+
+
 def find_config(wanted: Path) -> Path:
     """The file that is meant: a path, or the name of a shipped config with or without its method.
 

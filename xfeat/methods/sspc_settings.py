@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -108,6 +109,11 @@ class SspcSettings(BaseModel):
     select: Literal["last", "best"] = Field("last", description="epoch kept: the last, or the best on the val split")
     memory: str = Field("auto", description="what features may take, for example 2GB, or half of what is free")
 
+    @field_validator("tokens", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return "off" if value is False else value  # as YAML reads the word
+
     @field_validator("classes", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
@@ -151,14 +157,18 @@ class SspcSettings(BaseModel):
         return self.modality_weight.get(one, 1.0) * self.modality_weight.get(other, 1.0)
 
     def check_modalities(self, names: Sequence[str]) -> None:
-        """Refuse a weight for a modality that is not there.
+        """Refuse weights that do not fit the modalities.
 
         Raises:
-            InputError: a name that no cache holds.
+            InputError: a name that no cache holds, or nothing that weighs anything.
         """
         for name in self.modality_weight:
             if name not in names:
                 raise InputError(f"modality_weight.{name} is set, but the caches hold {', '.join(names)}")
+        if not self.alpha and not self.beta:
+            raise InputError("alpha=0 and beta=0 leave nothing to train for: set one of them")
+        if not any(self.pair_weight(one, other) for one, other in combinations(names, 2)):
+            raise InputError("modality_weight gives every pair of modalities the weight 0: leave one pair something")
 
 
 def _preset(size: str) -> dict[str, Any]:
@@ -166,6 +176,8 @@ def _preset(size: str) -> dict[str, Any]:
 
 
 def _check_fits(chosen: dict[str, Any], instances: int, drawn: int) -> None:
+    if instances < 2:
+        raise InputError("one training instance: a contrast needs two or more (rows that share a pair key)")
     if chosen["batch_size"] > drawn:
         raise InputError(
             f"batch_size={chosen['batch_size']} is larger than the {drawn:,} training instances: "

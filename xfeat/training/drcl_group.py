@@ -12,7 +12,7 @@ from xfeat.methods.drcl_settings import DrclSettings
 from xfeat.training.branches import METHOD, run_jobs
 from xfeat.training.data import ModalityRows, is_larger
 from xfeat.training.drcl import Outcome, begin, train
-from xfeat.training.group import claim_group, member_path
+from xfeat.training.group import check_new_group, claim_group, member_path
 from xfeat.training.loop import CHECKPOINT_SECONDS
 from xfeat.training.memory import memory_budget
 from xfeat.training.prior import learns_candidates, make_prior
@@ -52,6 +52,7 @@ def train_group(
         InputError: as ``train``, or a folder that holds something else.
     """
     device = device or torch.device("cpu")
+    check_new_group(out, resume)
     # Whatever is wrong with the caches is said before anything is written.
     begin(caches, member_path(out, seeds[0]), settings, seeds[0], device, True)
     claim_group(out, seeds, METHOD, resume)

@@ -73,6 +73,8 @@ def embed_run(
         known = [] if on or found.protocol == ZERO_SHOT else config.classes
         found.classes = known or union_of_classes(list(opened.values()))
     found.chosen = _chosen(classes, config, opened.values())
+    if (trained := config.settings.get("classes")) and not (classes or on):
+        found.notes.append(f"trained on {len(trained)} of {len(config.classes)} classes: `xfeat domains` splits them")
     return _embed(run, config, opened, split, device, found, weights, blocks or Blocks(), elsewhere=bool(on))
 
 

@@ -34,15 +34,24 @@ def write_group(path: Path, seeds: Sequence[int], method: str) -> None:
     write_text(path / FILE, json.dumps({"seeds": list(seeds), "method": method}) + "\n")
 
 
+def check_new_group(path: Path, resume: bool) -> None:
+    """Refuse a group that is there and is not to be continued.
+
+    Raises:
+        InputError: there is one.
+    """
+    if is_group(path) and not resume:
+        raise InputError(f"{path} holds a group already: continue it with --resume, or choose another --out")
+
+
 def claim_group(path: Path, seeds: Sequence[int], method: str, resume: bool) -> None:
     """Begin a group in a folder, or go on with the one that is there.
 
     Raises:
         InputError: a group that is not to be continued or was begun otherwise, or other files.
     """
+    check_new_group(path, resume)
     if is_group(path):
-        if not resume:
-            raise InputError(f"{path} holds a group already: continue it with --resume, or choose another --out")
         stored, trained = load_group(path)
         if list(seeds) != stored or method != trained:
             raise InputError(f"{path} was started with {trained} and seeds {stored}: use them, or another --out")

@@ -195,7 +195,8 @@ class Run:
         if cache.manifest.fingerprint_sha256 != source.fingerprint:
             raise InputError(
                 f"{cache.path} was made anew since {self.path.name} was trained: its fingerprint is "
-                f"{cache.manifest.fingerprint_sha256[:12]}, {modality} was trained on {source.fingerprint[:12]}"
+                f"{cache.manifest.fingerprint_sha256[:12]}, {modality} was trained on {source.fingerprint[:12]}; "
+                "train again, or evaluate on it with --on"
             )
         if cache.manifest.content != source.content and not allow_changed:
             raise InputError(

@@ -65,13 +65,13 @@ def train(
     """
     device = device or torch.device("cpu")
     run, config, settings = begin(caches, out, settings, seed, device, resume)
+    files = {name: run.branch_file(name) for name in config.modalities}
+    fresh = not all(is_done(file) for file in files.values())
+    # Before anything is written: a training that cannot start leaves nothing behind.
+    data, resolved = read(caches, settings, device) if fresh else (None, settings)
     with run.locked():
         check_free(run, config, resume)  # again: another process may have begun a run meanwhile
-        files = {name: run.branch_file(name) for name in config.modalities}
-        fresh = not all(is_done(file) for file in files.values())
-        if fresh:
-            data, resolved = read(caches, settings, device)
-            # Everything that can be refused has been: nothing is left behind by a training that cannot start.
+        if data is not None:
             if not run.begun:
                 run.save_config(config)
             _fit(run, config, data, resolved, device, checkpoint_seconds)

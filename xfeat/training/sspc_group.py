@@ -8,7 +8,7 @@ import torch
 
 from xfeat.cache import FeatureCache
 from xfeat.methods.sspc_settings import SspcSettings
-from xfeat.training.group import claim_group, is_group, member_path
+from xfeat.training.group import check_new_group, claim_group, is_group, member_path
 from xfeat.training.side_by_side import run_seeds
 from xfeat.training.sspc import METHOD, SspcOutcome, begin, train
 from xfeat.training.sspc_data import read
@@ -39,6 +39,7 @@ def train_group(
         InputError: as ``train``, or a folder that holds something else.
     """
     device = device or torch.device("cpu")
+    check_new_group(out, resume)
     # Whatever is wrong with the caches is said before anything is written.
     _, _, chosen = begin(caches, member_path(out, seeds[0]), settings, seeds[0], device, True)
     if not is_group(out):
