@@ -29,10 +29,11 @@ def show(
 
     A picture shows the cosines between its columns, one per class.
     """
-    from xfeat.cli.eval import write_json
+    from xfeat.cli.eval import check_json, write_json
     from xfeat.training.prior_picture import check_picture, draw_similarity
     from xfeat.training.prior_report import prior_report
 
+    check_json(as_json)
     report = prior_report(run)
     target = picture or (None if run.is_file() else run / "prior.png")
     if target is not None:
