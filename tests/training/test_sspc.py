@@ -158,11 +158,13 @@ def test_the_best_epoch_on_val_is_kept_and_its_weights_count(two: list[FeatureCa
 
 def test_the_last_epoch_is_kept_if_nothing_is_said(run: Path, two: list[FeatureCache]) -> None:
     found = note(run)
-    assert (found["epoch"], found["epochs"], found["weights"]) == (4, 4, "ema")
+    assert (found["epoch"], found["epochs"]) == (4, 4)
+    last = log(run)[-1]
+    assert found["weights"] == ("ema" if last["val_ema"] >= last["val_raw"] else "raw"), "val rows choose"
     assert found["val_instances"] == 10
     path = run / "branches" / "text.safetensors"
     raw, ema, kept = (load_branch(path, kind).embed(two[1].load().features, CPU) for kind in ("raw", "ema", "kept"))  # type: ignore[arg-type]
-    assert torch.equal(kept, ema)
+    assert torch.equal(kept, {"raw": raw, "ema": ema}[found["weights"]])
     assert (raw - ema).abs().max() > 1e-3
 
 
@@ -184,6 +186,14 @@ def test_without_val_rows_the_last_epoch_counts(tmp_path: Path) -> None:
     found = note(tmp_path / "run")
     assert (found["epoch"], found["val_instances"], found["weights"]) == (4, 0, "ema")
     assert {key for row in log(tmp_path / "run") for key in row if key.startswith("val_")} == {"val_score"}
+
+
+def test_without_val_rows_an_average_of_more_than_the_training_does_not_count(tmp_path: Path) -> None:
+    caches = paired(tmp_path, "image", "text", splits=("train", "test"))
+    train(caches, tmp_path / "run", tiny(ema=0.9999))
+    assert note(tmp_path / "run")["weights"] == "raw"
+    train(caches, tmp_path / "asked", tiny(ema=0.9999, weights="ema"))
+    assert note(tmp_path / "asked")["weights"] == "ema"
 
 
 def test_val_rows_that_are_no_pairs_choose_nothing(tmp_path: Path) -> None:

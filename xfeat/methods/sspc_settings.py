@@ -104,7 +104,8 @@ class SspcSettings(BaseModel):
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
     ema: float | None = Field(None, ge=0, lt=1, description="decay of the averaged weights; 0: none are kept")
     weights: Literal["auto", "raw", "ema"] = Field(
-        "auto", description="weights that count: auto takes the averaged ones, or what val rows prefer with select=best"
+        "auto",
+        description="weights that count: auto asks the val rows; without any, the averaged after a long training",
     )
     select: Literal["last", "best"] = Field("last", description="epoch kept: the last, or the best on the val split")
     memory: str = Field("auto", description="what features may take, for example 2GB, or half of what is free")

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from xfeat.evaluation.embedded import Embedded
 from xfeat.evaluation.instance import evaluate_instances
-from xfeat.methods.base import Batches, Noise, Objective, Schedule
+from xfeat.methods.base import Batches, Noise, Objective, Schedule, batch_count
 from xfeat.methods.sspc import Features, ModalityHead, Queues, consistency, contrastive, embed_joint
 from xfeat.methods.sspc_queue import Queue
 from xfeat.methods.sspc_settings import SspcSettings
@@ -134,12 +134,14 @@ class SspcStage:
 
     def __init__(self, train: PairedRows, val: PairedRows | None, settings: SspcSettings) -> None:
         self.train, self.val, self.settings = train, val, settings
-        self._prefers_ema = True
         self.objective = SspcObjective(train.dims, settings).to(train.device)
         s = settings
         epochs = s.epochs or 1
         every = 1 if s.size == "paper" else max(1, epochs // VALIDATIONS)
         course = s.lr_schedule or "constant"
+        # Unless val rows know better: an average that looks back further than the training has barely left its start.
+        steps = epochs * batch_count(len(train), s.batch_size or 2)
+        self._prefers_ema = steps * (1 - (s.ema or 0.0)) + 1e-6 >= 1
         self.schedule = Schedule(
             s.batch_size or 2, epochs, every, s.lr or 0.0, course, s.weight_decay, BETAS, s.lr_decay
         )
@@ -168,7 +170,8 @@ class SspcStage:
     def keep(self) -> dict[str, Tensor]:
         """Weights and average (``SspcObjective.states``), and ``prefers_ema``.
 
-        It is 1 where the average retrieved at least as well among the val rows, or there are none.
+        It is 1 where the average retrieved at least as well among the val rows; where there are none, if the training
+        is longer than the average looks back.
         """
         return self.objective.states() | {PREFERS_EMA: torch.tensor(float(self._prefers_ema))}
 

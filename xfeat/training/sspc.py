@@ -175,5 +175,4 @@ def _kept_weights(settings: SspcSettings, best: Best) -> str:
     averaged = any(name.startswith(f"{EMA}/") for name in best.tensors)
     if not averaged or settings.weights == RAW:
         return RAW
-    chosen = settings.weights == "auto" and settings.select == "best"
-    return EMA if not chosen or best.tensors[PREFERS_EMA] else RAW
+    return EMA if settings.weights == EMA or best.tensors[PREFERS_EMA] else RAW
