@@ -17,7 +17,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -81,14 +83,29 @@ SETS: dict[str, Callable[[Path, Path], list[FeatureCache]]] = {
 }
 
 
+def posteriors(
+    cache: FeatureCache, classes: Sequence[str], measured: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Posteriors of some classes, by a logistic regression on training rows of these, for the test rows of others.
+
+    Returns:
+        (n, classes) posteriors, and (n,) labels in the cache's order.
+    """
+    have = cache.manifest.classes
+    train_rows, test_rows = cache.load(("train",)), cache.load(("test",))
+    fitted = np.isin(train_rows.labels, [have.index(name) for name in classes])
+    kept = np.isin(test_rows.labels, [have.index(name) for name in measured])
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=3000))
+    model.fit(train_rows.features[fitted], train_rows.labels[fitted])
+    return model.predict_proba(test_rows.features[kept]), test_rows.labels[kept]
+
+
 def semantic_matching(caches: Sequence[FeatureCache], similarity: Similarity = "cosine") -> float:
     """Mean mAP@all of class posteriors: one logistic regression per modality."""
     items = {}
     for cache in caches:
-        train_rows, test_rows = cache.load(("train",)), cache.load(("test",))
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=3000))
-        model.fit(train_rows.features, train_rows.labels)
-        items[cache.manifest.modality] = Embedded(model.predict_proba(test_rows.features), test_rows.labels, similarity)
+        classes = cache.manifest.classes
+        items[cache.manifest.modality] = Embedded(*posteriors(cache, classes, classes), similarity)
     return evaluate(items, cuts=(None,)).mean["mAP@all"]
 
 

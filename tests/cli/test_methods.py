@@ -7,7 +7,6 @@ import typer
 from tests.cli.asking import refused
 from tests.cli.conftest import Xfeat
 from xfeat.cli.main import app
-from xfeat.methods.drcl_settings import DrclSettings
 from xfeat.methods.registry import METHODS
 from xfeat.methods.settings import read_config
 from xfeat.methods.shipped import shipped_configs
@@ -20,12 +19,13 @@ def test_methods_are_listed(xfeat: Xfeat) -> None:
         assert f"{name}: " in out
 
 
-def test_every_setting_of_a_method_is_shown(xfeat: Xfeat) -> None:
-    code, out, _ = xfeat("methods", "drcl")
+@pytest.mark.parametrize("name", list(METHODS))
+def test_every_setting_of_a_method_is_shown(xfeat: Xfeat, name: str) -> None:
+    code, out, _ = xfeat("methods", name)
     assert code == 0
     settings = out.partition("\nShipped configs")[0]
     shown = [line.split("=")[0] for line in settings.splitlines() if line and not line.startswith(" ")]
-    assert shown == list(DrclSettings.model_fields)
+    assert shown == list(METHODS[name].settings.model_fields)
     assert max(map(len, out.splitlines())) <= 100
 
 

@@ -81,6 +81,14 @@ def test_chance_is_the_mean_over_all_rankings() -> None:
             assert float(hit.rank()[row]) == pytest.approx(np.mean(ranks), abs=1e-12)
 
 
+def test_chance_of_galleries_of_different_sizes() -> None:
+    relevant, sizes = torch.tensor([3, 0, 1, 2]), torch.tensor([6, 5, 4, 2])
+    hit = chance(relevant, sizes)
+    alone = [chance(relevant[[i]], int(sizes[i])) for i in range(4)]
+    assert hit.rank().tolist() == [float(one.rank()) for one in alone]
+    assert hit.within(2).tolist() == [float(one.within(2)) for one in alone]
+
+
 def literal_counts(queries: np.ndarray, gallery: np.ndarray, yq: np.ndarray, yg: np.ndarray) -> np.ndarray:
     """Above, tied, hits, relevant; one query at a time."""
     found = []

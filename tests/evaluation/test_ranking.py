@@ -48,6 +48,13 @@ def test_keys_sort_as_scores_then_relevance(scores: list[float], seed: int) -> N
     assert (np.diff(keys >> 1) == 0).tolist() == (np.diff(ordered) == 0).tolist()
 
 
+def expected_hits(scores: np.ndarray, relevant: np.ndarray, cut: Cut) -> float:
+    """Relevant items within the cut, mean over all orders of tied items."""
+    levels = [np.flatnonzero(scores == level) for level in sorted(set(scores.tolist()), reverse=True)]
+    orders = product(*(list(permutations(level)) for level in levels))
+    return float(np.mean([relevant[np.concatenate(order)][:cut].sum() for order in orders]))
+
+
 def on_circle(angles: torch.Tensor) -> torch.Tensor:
     return torch.stack([angles.cos(), angles.sin()], 1)
 
@@ -80,6 +87,8 @@ def test_equals_argsort_without_ties(
     for column, cut in enumerate(CUTS):
         expected = by_argsort(scores, relevant, cut, denominator)
         np.testing.assert_allclose(result.values[:, column], expected, rtol=1e-12)
+        ranked = np.take_along_axis(relevant, np.argsort(-scores, axis=1), 1)
+        assert result.hits[:, column].tolist() == ranked[:, :cut].sum(1).tolist()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -97,6 +106,8 @@ def test_equals_all_orders_with_ties(dtype: torch.dtype, denominator: Denominato
     scores = np.array([1.0, 0.6, 0.0, -1.0])[levels]
     expected = [by_enumeration(scores, np.array(labels) == 1, cut, denominator) for cut in CUTS]
     np.testing.assert_allclose(result.values, [expected, expected], atol=1e-12)
+    hits = [expected_hits(scores, np.array(labels) == 1, cut) for cut in CUTS]
+    np.testing.assert_allclose(result.hits, [hits, hits], atol=1e-12)
 
 
 @given(seed=st.integers(0, 9999))
@@ -151,6 +162,7 @@ def test_queries_without_relevant_items_are_nan() -> None:
     assert result.relevant.tolist() == [1, 0, 1]
     assert result.values.isnan().any(1).tolist() == [False, True, False]
     assert result.values.isnan().all(1).tolist() == [False, True, False]
+    assert result.hits[1].tolist() == [0.0] * len(CUTS)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -70,6 +70,15 @@ def test_chance_is_the_mean_over_all_rankings(cut: Cut, denominator: Denominator
     np.testing.assert_allclose(chance, expected, atol=1e-13)
 
 
+@pytest.mark.parametrize("denominator", DENOMINATORS)
+@pytest.mark.parametrize("cut", CUTS)
+def test_chance_of_galleries_of_different_sizes(cut: Cut, denominator: Denominator) -> None:
+    relevant, sizes = torch.tensor([3, 0, 1, 6, 3, 3]), torch.tensor([6, 4, 5, 6, 4, 6])
+    chance = chance_average_precision(relevant, sizes, cut, denominator)
+    alone = [chance_average_precision(relevant[[i]], int(sizes[i]), cut, denominator) for i in range(len(relevant))]
+    torch.testing.assert_close(chance, torch.cat(alone), rtol=0, atol=1e-15, equal_nan=True)
+
+
 @pytest.mark.parametrize(
     ("gallery", "relevant", "cut"), [(100_000, 10_000, 50), (100_000, 2, 5_000), (5_000, 2_500, 3_000)]
 )

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from tests.cache.building import write_cache
 from tests.evaluation.pairs import CLASSES as CLASSES_OF_PAIRS
 from tests.evaluation.pairs import QUICK, paired, write_paired
-from tests.training.building import CLASSES, TINY, Blobs, blobs, multi_label_blobs
-from xfeat.cache import FeatureCache
+from tests.training.building import TINY, Blobs, blobs
+from xfeat.cache import Columns, FeatureCache, Plan
 from xfeat.errors import InputError
 from xfeat.training.drcl import train
-from xfeat.training.embedding import Blocks, Embeddings, embed_raw, embed_raw_zero_shot, embed_run, embed_zero_shot
+from xfeat.training.embedding import Blocks, Embeddings, embed_run, embed_zero_shot
 from xfeat.training.run import Run
 from xfeat.training.sspc import train as train_pairs
 from xfeat.training.store import load_branch
@@ -77,55 +78,6 @@ def test_a_branch_that_is_missing(run: Path) -> None:
     (run / "branches" / "text.json").unlink()
     with pytest.raises(InputError, match=r"text\.json does not exist: the run is not finished"):
         embed_run(run, "test", CPU)
-
-
-def test_a_split_without_any_label(tmp_path: Path) -> None:
-    samples = blobs("image")
-    labels = np.where(np.array(samples.split) == "test", -1, samples.labels)
-    cache = replace(samples, labels=labels).write(tmp_path / "image")
-    with pytest.raises(InputError, match="no row of split 'test' has a label"):
-        embed_raw([cache], "test")
-
-
-def test_features_as_they_are(tmp_path: Path) -> None:
-    image = blobs("image")
-    text = replace(image, modality="text").with_classes(CLASSES[::-1])
-    found = embed_raw([image.write(tmp_path / "image"), text.write(tmp_path / "text")], "test")
-    testing = np.array(image.split) == "test"
-    for item in found.items.values():
-        np.testing.assert_array_equal(item.vectors, image.features[testing])
-        np.testing.assert_array_equal(item.labels, image.labels[testing])
-
-
-def test_one_cache_of_several_classes_makes_all_labels_multi_hot(tmp_path: Path) -> None:
-    many, one = multi_label_blobs("image"), blobs("text")
-    found = embed_raw([many.write(tmp_path / "image"), one.write(tmp_path / "text")], "test")
-    assert found.multi_label
-    np.testing.assert_array_equal(found.items["image"].labels, many.labels[np.array(many.split) == "test"])
-    expected = np.eye(3, dtype=np.uint8)[one.labels[np.array(one.split) == "test"]]
-    np.testing.assert_array_equal(found.items["text"].labels, expected)
-
-
-def test_features_as_they_are_need_caches_that_fit(tmp_path: Path) -> None:
-    image: FeatureCache = blobs("image").write(tmp_path / "image")
-    with pytest.raises(InputError, match="two caches hold modality 'image'"):
-        embed_raw([image, image], "test")
-    bare = replace(blobs("text"), labels=None).write(tmp_path / "bare")
-    with pytest.raises(InputError, match="bare has no labels"):
-        embed_raw([image, bare], "test")
-    other = replace(blobs("text"), classes=("Ant", "Bee", "dog")).write(tmp_path / "other")
-    with pytest.raises(InputError, match=r"other share no class .*\(is 'ant' the same as 'Ant'\?\)"):
-        embed_raw([image, other], "test")
-
-
-def test_features_as_they_are_meet_in_the_union_of_classes(tmp_path: Path) -> None:
-    image, text = blobs("image"), replace(blobs("text"), classes=("COW", "bee", "dog"))
-    found = embed_raw([image.write(tmp_path / "image"), text.write(tmp_path / "text")], "test")
-    union = ["COW", "ant", "bee", "cow", "dog"]
-    for name, samples in {"image": image, "text": text}.items():
-        tested = samples.labels[np.array(samples.split) == "test"]
-        assert [union[label] for label in found.items[name].labels] == [samples.classes[label] for label in tested]
-    assert found.notes == ["class 'cow' of image and 'COW' of text count as two classes"]
 
 
 def rewritten(run: Path, samples: Blobs) -> Embeddings:
@@ -234,17 +186,9 @@ def test_instances_need_pair_keys(run: Path) -> None:
         embed_run(run, "test", CPU, protocol="instance")
 
 
-def test_rows_without_a_key_are_left_out_and_counted(tmp_path: Path) -> None:
-    samples = paired("image")
-    keys = ["" if row < 4 else key for row, key in enumerate(samples.keys or [])]
-    found = embed_raw([replace(samples, keys=keys).write(tmp_path / "image")], "test", protocol="instance")
-    assert found.unkeyed == {"image": 2}
-    assert found.items["image"].keys == [f"i{row}" for row in range(6, 96, 3)]
-
-
 def test_an_unknown_protocol(run: Path) -> None:
-    with pytest.raises(InputError, match="unknown protocol re-id: choose one of category, multi-label, instance, zero"):
-        embed_run(run, "test", CPU, protocol="re-id")
+    with pytest.raises(InputError, match=r"unknown protocol reid: choose one of category, .*, re-id, zero-shot, z"):
+        embed_run(run, "test", CPU, protocol="reid")
 
 
 @pytest.mark.parametrize("protocol", ["category", "instance"])
@@ -327,9 +271,52 @@ def test_prototypes_of_class_means_and_of_prompts(pairs: Path, tmp_path: Path) -
     assert prototypes.ids["text"] == ["text/002", "text/003"]
 
 
-def test_zero_shot_of_features_as_they_are(tmp_path: Path) -> None:
-    image = paired("image").write(tmp_path / "image")
-    prompts = replace(paired("image").rows(range(12)), modality="words").write(tmp_path / "words")
-    queries, sources = embed_raw_zero_shot([image], "test", prompts=prompts)
-    assert (len(queries.ids["image"]), len(sources.ids["words"])) == (32, 12)
-    np.testing.assert_array_equal(queries.items["image"].vectors, paired("image").features[::3])
+def without_training_rows(samples: Blobs, *names: str) -> Blobs:
+    """Rows of these classes are for testing alone."""
+    classes = [samples.classes.index(name) for name in names]
+    split = ["test" if label in classes else own for label, own in zip(samples.labels, samples.split, strict=True)]
+    return replace(samples, split=split)
+
+
+def test_a_class_that_no_branch_had_rows_of_is_unseen(tmp_path: Path) -> None:
+    image, text = without_training_rows(blobs("image"), "bee", "cow"), without_training_rows(blobs("text"), "bee")
+    train([image.write(tmp_path / "image"), text.write(tmp_path / "text")], tmp_path / "run", TINY)
+    found = embed_run(tmp_path / "run", "test", CPU, protocol="zero-shot-retrieval")
+    assert (found.unseen, found.chosen, found.untrained) == (["bee"], ["bee"], {})
+    assert found.others == {
+        name: sum(own == "test" for own in some.split) - 20 for name, some in (("image", image), ("text", text))
+    }
+    among = embed_run(tmp_path / "run", "test", CPU, protocol="zero-shot-retrieval", gallery_classes="all")
+    assert (among.unseen, among.chosen) == (["bee"], None)
+    assert len(among.ids["image"]) == sum(own == "test" for own in image.split)
+    assert embed_run(tmp_path / "run", "test", CPU, classes="seen").chosen == ["ant", "cow"]
+    with pytest.raises(InputError, match="on the classes that the run did not see: no --classes"):
+        embed_run(tmp_path / "run", "test", CPU, protocol="zero-shot-retrieval", classes="bee")
+
+
+def test_unseen_classes_of_a_run_on_some_or_on_all(pairs: Path, tmp_path: Path) -> None:
+    caches = [FeatureCache(tmp_path / name) for name in ("image", "text")]
+    train_pairs(caches, tmp_path / "some", QUICK.model_copy(update={"classes": ["bee", "dog"]}))
+    found = embed_run(tmp_path / "some", "test", CPU, protocol="zero-shot-retrieval")
+    assert (found.unseen, len(found.ids["text"]), found.notes) == (["ant", "cow"], 16, [])
+    with pytest.raises(InputError, match="the run saw all 4 classes of the caches: none is unseen"):
+        embed_run(pairs, "test", CPU, protocol="zero-shot-retrieval")
+
+
+def test_identities_that_the_run_need_not_know_with_their_cameras(tmp_path: Path) -> None:
+    image, text = without_training_rows(blobs("image"), "bee"), without_training_rows(blobs("text"), "bee")
+    caches = [image.write(tmp_path / "image"), text.write(tmp_path / "text")]
+    train(caches, tmp_path / "run", TINY)
+    on = replace(blobs("image"), classes=("gnu", "ant", "hen"))
+    ids = [f"image/{row:03d}" for row in range(60)]
+    cameras = [f"c{row % 2}" if row % 5 else "" for row in range(60)]
+    columns = Columns(ids, on.split, on.classes, on.labels, camera=cameras)
+    other = write_cache(tmp_path / "other", Plan("image", {"backbone": "blobs"}, 12, columns), on.features)
+    found = embed_run(tmp_path / "run", "test", CPU, protocol="re-id", on=[other])
+    rows = [row for row, split in enumerate(on.split) if split == "test"]
+    assert found.items["image"].cameras == [cameras[row] for row in rows]
+    assert found.items["image"].ids == [ids[row] for row in rows]
+    assert found.classes == ["ant", "gnu", "hen"]
+    own = embed_run(tmp_path / "run", "test", CPU, protocol="re-id")
+    assert (own.items["text"].cameras, own.untrained) == (None, {})
+    assert embed_run(tmp_path / "run", "test", CPU, on=[other]).items["image"].cameras is None

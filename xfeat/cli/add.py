@@ -1,15 +1,19 @@
 """``xfeat add``: a new modality joins a run; no other branch changes."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from xfeat.cli.train import DEVICE
-from xfeat.cli.train_text import summary
+from xfeat.cli.train import DEVICE, Summary
+from xfeat.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
+
+    from xfeat.cache import FeatureCache
     from xfeat.training.drcl import Outcome
 
 
@@ -20,18 +24,40 @@ def add(
 ) -> None:
     """Add a modality to a run; no other branch changes.
 
-    The newcomer's branch is trained against the run's prior.
+    The newcomer's branch is trained against what the run's branches meet in: drcl's prior, or ciim's hybrid proxies
+    and head. sspc's branches belong to each other: there is no adding to them.
     """
     from xfeat.cache import FeatureCache
     from xfeat.training.device import find_device
+    from xfeat.training.run import Run
+
+    opened, method = FeatureCache(cache), Run(run).load_config().method
+    if method not in ADDERS:
+        raise InputError(f"{run} was trained with {method}, which cannot be added to: train it again with all caches")
+    started = time.perf_counter()
+    say = ADDERS[method](opened, run, find_device(device))
+    typer.echo(say(time.perf_counter() - started))
+    typer.echo(f"Next: xfeat eval {run}")
+
+
+def _drcl(cache: "FeatureCache", run: Path, device: "torch.device") -> Summary:
+    from xfeat.cli.train_text import summary
     from xfeat.training.drcl import add as add_modality
 
-    opened = FeatureCache(cache)
-    started = time.perf_counter()
-    outcome = add_modality(opened, run, device=find_device(device))
-    typer.echo(summary(outcome, time.perf_counter() - started))
-    typer.echo(newcomer(outcome, opened.manifest.modality))
-    typer.echo(f"Next: xfeat eval {run}")
+    outcome = add_modality(cache, run, device=device)
+    return lambda seconds: f"{summary(outcome, seconds)}\n{newcomer(outcome, cache.manifest.modality)}"
+
+
+def _ciim(cache: "FeatureCache", run: Path, device: "torch.device") -> Summary:
+    from xfeat.cli.train_ciim_text import summary
+    from xfeat.training.ciim import add as add_modality
+
+    outcome, name = add_modality(cache, run, device=device), cache.manifest.modality
+    said = f"{name} joined against the run's hybrid proxies; no other file of a branch was touched."
+    return lambda seconds: f"{summary(outcome, seconds)}\n{said}"
+
+
+ADDERS: "dict[str, Callable[[FeatureCache, Path, torch.device], Summary]]" = {"drcl": _drcl, "ciim": _ciim}
 
 
 def newcomer(outcome: "Outcome", modality: str) -> str:

@@ -16,12 +16,12 @@ FIRST, NEWCOMER = ("image", "text"), "audio"
 
 def demo(
     out: Path = typer.Option(Path("xfeat-demo"), metavar="DIR", help="Folder for everything the demo makes."),
-    method: str = typer.Option("drcl", metavar="drcl|sspc|all", help="What to train."),
+    method: str = typer.Option("drcl", metavar="drcl|ciim|sspc|all", help="What to train."),
     seed: int = typer.Option(0, min=0, help="Of the media and the training."),
 ) -> None:
     """Run the whole job on media it writes itself.
 
-    They are unpaired for drcl and paired for sspc.
+    They are unpaired for drcl and ciim, and paired for sspc.
     """
     from xfeat.methods.registry import METHODS, find_method
 
@@ -40,7 +40,7 @@ def demo(
         manifest = place.tour.write(place.media, seed)
         typer.echo(f"wrote {sum(1 for _ in place.media.rglob('*.*')):,} files to {manifest.parent}")
         place.tour.steps(place)
-    folders = [name for place in places for name in (place.tour.media, place.tour.caches)]
+    folders = dict.fromkeys(name for place in places for name in (place.tour.media, place.tour.caches))
     typer.echo(f"\nAll of it took {time.perf_counter() - started:.0f} s and lies in {out}: {', '.join(folders)}, runs.")
     typer.echo("Try next:")
     for line in dict.fromkeys(line for place in places for line in place.tour.more(place)):
@@ -130,6 +130,15 @@ def _unpaired(place: Place) -> None:
     _run(f"eval {_word(place.run)}")
 
 
+def _more_causal(place: Place) -> list[str]:
+    runs = _word(place.out / "runs")
+    return [
+        f"train ciim {_word(place.out / place.tour.caches)}/* --out {runs}/plain --set intervention=false",
+        f"eval {_word(place.run)} --gap",
+        f"report {_word(place.run)}",
+    ]
+
+
 def _more_unpaired(place: Place) -> list[str]:
     runs = _word(place.out / "runs")
     return [
@@ -169,19 +178,15 @@ def _write_paired(folder: Path, seed: int) -> Path:
     return write_paired_demo(folder, seed)
 
 
+UNPAIRED_MEDIA = (
+    "Handwritten digits (PNG), number words in many languages (text) and keypad",
+    "tones (WAV): ten classes in common, no sample in common. The test samples are",
+    "unseen, their classes are known.",
+)
+
 TOURS = {
-    "drcl": Tour(
-        (
-            "Handwritten digits (PNG), number words in many languages (text) and keypad",
-            "tones (WAV): ten classes in common, no sample in common. The test samples are",
-            "unseen, their classes are known.",
-        ),
-        "media",
-        "cache",
-        _write_unpaired,
-        _unpaired,
-        _more_unpaired,
-    ),
+    "drcl": Tour(UNPAIRED_MEDIA, "media", "cache", _write_unpaired, _unpaired, _more_unpaired),
+    "ciim": Tour(UNPAIRED_MEDIA, "media", "cache", _write_unpaired, _unpaired, _more_causal),
     "sspc": Tour(
         (
             "The numbers from 100 to 999, each as handwritten digits (PNG), in words of one",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from xfeat.cli.eval_text import notes, show
+from xfeat.cli.gap_text import add_gap, show_gap
 from xfeat.cli.train import DEVICE
 from xfeat.errors import InputError
 
@@ -31,7 +32,7 @@ def evaluate(
     split: str = SPLIT,
     protocol: str | None = typer.Option(
         None,
-        metavar="category|multi-label|instance|zero-shot",
+        metavar="category|multi-label|instance|re-id|zero-shot|zero-shot-retrieval",
         help="What is relevant; follows from the method and the labels if not given.",
     ),
     relevance: str | None = typer.Option(
@@ -47,13 +48,26 @@ def evaluate(
     means_from: str = typer.Option(
         "train", metavar="SPLIT", help="Protocol zero-shot without prompts: the rows that class means are of."
     ),
+    gallery_shots: str = typer.Option(
+        "all", metavar="all|N", help="Protocol re-id: rank the whole gallery, or N random rows per identity and camera."
+    ),
+    trials: int | None = typer.Option(
+        None, metavar="N", help="Protocol re-id with --gallery-shots N: how often to draw; 10 if not given."
+    ),
+    gallery_classes: str | None = typer.Option(
+        None,
+        metavar="unseen|all",
+        help="Protocol zero-shot-retrieval: rank items of unseen classes only (the default), or of all classes.",
+    ),
     weights: str = WEIGHTS,
     classes: str | None = typer.Option(
         None,
         metavar="seen|unseen|NAME,NAME...",
-        help="Keep rows of these classes only; seen is what the run trained on.",
+        help="Keep rows of these classes only; seen is what the run trained on. With --raw and protocol "
+        "zero-shot-retrieval: the classes to count as unseen.",
     ),
     on: list[Path] = ON,
+    gap: bool = typer.Option(False, "--gap", help="Measure the modality gap too: whether modalities lie apart."),
     allow_changed: bool = ALLOW_CHANGED,
     as_json: str | None = JSON,
     device: str = DEVICE,
@@ -61,8 +75,9 @@ def evaluate(
     """Measure retrieval quality, chance beside it.
 
     Of every ordered pair of modalities, on rows that training never read: mean average precision where classes are
-    relevant, recall and rank where instances are, accuracy of zero-shot classification. Of a group of seeds: the mean
-    over its runs, and the standard deviation.
+    relevant, recall and rank where instances are, CMC, mAP and mINP of re-identification, accuracy of zero-shot
+    classification, mAP and precision of retrieval of unseen classes. Of a group of seeds: the mean over its runs, and
+    the standard deviation.
     """
     from xfeat.cache import FeatureCache
     from xfeat.evaluation.relevance import relevance_rule
@@ -85,17 +100,22 @@ def evaluate(
         classes=classes,
         on=[FeatureCache(path) for path in on] or None,
         allow_changed=allow_changed,
+        gallery_classes=cast("Any", checked_gallery_classes(gallery_classes)),
+        shots=checked_shots(gallery_shots),
+        trials=trials,
     )
+    blocks = Blocks()
     if raw:
         _refuse_with_raw(asked)
         answer = evaluate_raw([FeatureCache(path) for path in paths], asked, where)
     else:
         if len(paths) > 1:
             raise InputError(f"eval takes one run, got {len(paths)} paths: add --raw to evaluate caches as they are")
-        blocks = Blocks()
         answer = evaluate_path(paths[0], asked, where, blocks)
         if both := other_weights(paths[0], asked, where, answer, blocks):
             answer.document["weights"] = both
+    if gap:
+        add_gap(paths, raw, asked, answer, where, blocks)
     _report(answer, as_json)
 
 
@@ -107,6 +127,30 @@ def checked_weights(word: str) -> str:
     """
     if word not in ("kept", "raw", "ema"):
         raise InputError(f"--weights {word}: choose kept, raw or ema")
+    return word
+
+
+def checked_shots(word: str) -> int | None:
+    """Rows of a kind that a gallery has; None for ``all``.
+
+    Raises:
+        InputError: another word, or a number below 1.
+    """
+    if word == "all":
+        return None
+    if not (word.isascii() and word.isdigit() and len(word) < 10) or int(word) < 1:
+        raise InputError(f"--gallery-shots {word}: choose all, or a number of 1 or more")
+    return int(word)
+
+
+def checked_gallery_classes(word: str | None) -> str | None:
+    """``unseen``, ``all`` or None.
+
+    Raises:
+        InputError: another word.
+    """
+    if word not in (None, "unseen", "all"):
+        raise InputError(f"--gallery-classes {word}: choose unseen or all")
     return word
 
 
@@ -136,6 +180,8 @@ def _report(answer: "Answer", as_json: str | None) -> None:
         typer.echo(json.dumps(answer.document, indent=1))
         return
     typer.echo(show(answer.document, answer.found.untrained))
+    if "gap" in answer.document:
+        typer.echo("\n" + show_gap(answer.document["gap"]))
     if as_json is not None:
         write_json(Path(as_json), answer.document)
         typer.echo(f"json      {as_json}")

@@ -1,20 +1,24 @@
 """What ``xfeat eval`` prints, from the document that it writes as JSON."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from xfeat.cli.eval_stated import ARROW, WIDTH, footer, head, left_out, short_pairs, wrapped
 from xfeat.cli.output import counted, table
 
 if TYPE_CHECKING:
     from xfeat.training.embedding import Embeddings
 
-WIDTH = 80
-ARROW = "->"
-PAIR_WIDTH = 32  # of its name in a sentence
+__all__ = ["WIDTH", "cells", "fitted_table", "notes", "seeds", "short_pairs", "show", "wrapped"]
+
 FEW = 6  # pairs that get a line for their deviations
 RANKED = ("MedR", "MeanR")  # metrics that count ranks; all others are shares
-COLUMNS = {"instance": ("R@1", "R@5", "R@10", "MedR"), "zero-shot": ("top-1", "top-5", "per-class")}
+COLUMNS = {
+    "instance": ("R@1", "R@5", "R@10", "MedR"),
+    "re-id": ("CMC@1", "CMC@10", "CMC@20", "mAP@all", "mINP"),
+    "zero-shot": ("top-1", "top-5", "per-class"),
+    "zero-shot-retrieval": ("mAP@all", "mAP@200", "P@100", "P@200"),
+}
 Numbers = Mapping[str, Any]
 
 
@@ -28,15 +32,13 @@ def show(document: Mapping[str, Any], untrained: Mapping[str, Sequence[str]]) ->
     from xfeat.training.classes import support_lines
 
     stated, pairs = document["protocol"], document["pairs"]
-    by_name = stated["name"] in COLUMNS
     lines = [
-        _head(stated),
-        _many_metrics(document) if by_name else _average_precision(document),
-        *(_footer(stated) if by_name else [_cut_rule(stated)]),
-        *circumstances(stated),
+        head(stated),
+        _many_metrics(document) if stated["name"] in COLUMNS else _average_precision(document),
+        *footer(document),
         *_weights(document),
         *seeds(document),
-        *_left_out(pairs, stated),
+        *left_out(pairs, stated),
         *support_lines(untrained, WIDTH),
     ]
     return "\n".join(lines)
@@ -64,7 +66,7 @@ def _average_precision(document: Mapping[str, Any]) -> str:
 def _many_metrics(document: Mapping[str, Any]) -> str:
     """Several metrics a pair; deviations below the means, of single pairs where those are few; chance last."""
     name, mean = document["protocol"]["name"], document["mean"]
-    names, spread = COLUMNS[name], document.get("spread")
+    names, spread = COLUMNS[name], _deviations(document)
     rows = []
     for pair, one in document["pairs"].items():
         rows.append([pair, *cells(names, one), f"{one['queries']:,}", f"{one['gallery']:,}"])
@@ -78,6 +80,14 @@ def _many_metrics(document: Mapping[str, Any]) -> str:
     return fitted_table(header, rows, last)
 
 
+def _deviations(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Over seeds; of a single run over trials; None where there were no two of either."""
+    if "spread" in document or "trials spread" not in document:
+        return document.get("spread")
+    pairs = {pair: one["trials spread"] for pair, one in document["pairs"].items()}
+    return {"pairs": pairs, "mean": document["trials spread"]}
+
+
 def fitted_table(header: Sequence[str], rows: Sequence[Sequence[str]], last: Sequence[Sequence[str]]) -> str:
     """A table by pairs, whose names are cut or numbered where they do not fit, with ``last`` set apart below."""
     numbers = [max(map(len, column)) for column in list(zip(header, *rows, *last, strict=True))[1:]]
@@ -86,22 +96,6 @@ def fitted_table(header: Sequence[str], rows: Sequence[Sequence[str]], last: Seq
     lines = table(header, [*([short.get(name, name), *cells] for name, *cells in rows), *last]).split("\n")
     lines.insert(len(lines) - len(last), lines[1])
     return "\n".join([*lines, *legend])
-
-
-def short_pairs(pairs: Sequence[str], room: int) -> tuple[dict[str, str], list[str]]:
-    """Names of pairs in ``room`` characters, and lines that say what they stand for.
-
-    Where one is too long, the modalities of all are cut; where cut names would be the same, they are numbered.
-    """
-    if all(len(pair) <= room for pair in pairs):
-        return {pair: pair for pair in pairs}, []
-    names = list(dict.fromkeys(name for pair in pairs for name in pair.split(ARROW)))
-    width = (room - len(ARROW)) // 2
-    short, legend = {name: name if len(name) <= width else name[: width - 3] + "..." for name in names}, []
-    if len(set(short.values())) < len(names):
-        short = {name: str(number) for number, name in enumerate(names, 1)}
-        legend = [f"  {number}: {name}" for name, number in short.items()]
-    return {pair: ARROW.join(short[name] for name in pair.split(ARROW)) for pair in pairs}, legend
 
 
 def cells(names: Sequence[str], values: Numbers) -> list[str]:
@@ -136,46 +130,6 @@ def notes(found: "Embeddings") -> list[str]:
     return [f"note: {line}" for line in [*lines, *found.notes]]
 
 
-def wrapped(text: str) -> list[str]:
-    """A remark below a table, in lines that fit."""
-    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
-
-
-def _head(stated: Numbers) -> str:
-    what = f"protocol {stated['name']} (relevant: {stated['relevance']}),"
-    how = f"{stated['similarity']}, split {stated['split']}"
-    return f"{what} {how}" if len(what) + 1 + len(how) <= WIDTH else f"{what}\n  {how}"
-
-
-def _cut_rule(stated: Numbers) -> str:
-    return f"  mAP@50 divides by the {stated['denominator']} within 50; ties count with their expected value"
-
-
-def _footer(stated: Numbers) -> list[str]:
-    """What the numbers of a protocol with several metrics mean, and which rows they are on."""
-    if stated["name"] == "zero-shot":
-        lines = wrapped(f"prototypes: {stated['prototypes']}; per-class: {stated['per-class']}")
-    else:
-        lines = wrapped(f"missing={stated['missing']}: {stated['missing_means']}")
-    return [*lines, "  ties count with their expected value"]
-
-
-def circumstances(stated: Numbers) -> list[str]:
-    """Which classes, caches and weights were evaluated, where a choice was made."""
-    from xfeat.training.classes import listed
-
-    lines = []
-    if "classes" in stated:
-        word = f"{stated['classes_asked']} " if stated["classes_asked"] in ("seen", "unseen") else ""
-        start = f"  {counted(len(stated['classes']), word + 'class', word + 'classes')}: "
-        lines.append(start + listed(stated["classes"], WIDTH - len(start)))
-    if "on" in stated:
-        lines += [f"  on {path}" for path in stated["on"]]
-    if "sampled_instances" in stated:
-        lines.append(f"  {stated['sampled_instances']:,} instances sampled with a fixed seed")
-    return lines
-
-
 def _weights(document: Mapping[str, Any]) -> list[str]:
     """Means of the two sets of weights of a run that has two."""
     if "weights" not in document:
@@ -200,23 +154,3 @@ def _cells(names: Sequence[str], values: Numbers, spread: Numbers) -> list[str]:
     return [
         _number(values[name]) + (f" +- {spread[name]:.3f}" if spread.get(name) is not None else "") for name in names
     ]
-
-
-def _left_out(pairs: Mapping[str, Numbers], stated: Numbers) -> list[str]:
-    """Queries that no gallery item answers, by pair."""
-    from xfeat.training.classes import listed
-
-    misses = stated.get("missing") == "miss"
-    word = "missed" if misses else "without_relevant"
-    short = short_pairs(list(pairs), PAIR_WIDTH)[0]
-    parts = [f"{short[pair]} {one[word]:,} of {_asked(one):,}" for pair, one in pairs.items() if one[word]]
-    if not parts:
-        return []
-    total = sum(one[word] for one in pairs.values())
-    said = "count as misses" if misses else "without a relevant item left out of the means"
-    return [f"  {counted(total, 'query', 'queries')} {said}:", f"    {listed(parts, WIDTH - 4)}"]
-
-
-def _asked(one: Numbers) -> int:
-    """Queries of a pair, with the missed ones that have no row."""
-    return int(one["queries"] + max(0, one.get("missed", 0) - one["without_relevant"]))

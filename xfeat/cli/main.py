@@ -23,6 +23,7 @@ from xfeat.cli.import_ import import_
 from xfeat.cli.join import join
 from xfeat.cli.methods import methods
 from xfeat.cli.prior import prior_app
+from xfeat.cli.report import report
 from xfeat.cli.train import train
 from xfeat.errors import XfeatError
 
@@ -67,7 +68,7 @@ def _resumable(command: _Command) -> _Command:
     return run
 
 
-for _command in (demo, extract, import_, train, add, add_class, join, evaluate, domains, methods, backbones):
+for _command in (demo, extract, import_, train, add, add_class, join, evaluate, report, domains, methods, backbones):
     app.command({import_: "import", evaluate: "eval"}.get(_command))(_resumable(_command))
 for _name, _group in (("prior", prior_app), ("anchors", anchors_app), ("cache", cache_app)):
     for _known in _group.registered_commands:

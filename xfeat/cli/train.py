@@ -34,8 +34,8 @@ def train(
 ) -> None:
     """Train a method on cached features.
 
-    drcl trains each modality's branch on its own, and its caches need not be paired; sspc trains all together, on rows
-    that share a pair key.
+    drcl trains each modality's branch on its own, and its caches need not be paired; ciim trains all together by their
+    labels, unpaired too; sspc trains all together, on rows that share a pair key.
     """
     from xfeat.methods.registry import find_method
     from xfeat.methods.settings import read_settings, validated
@@ -102,7 +102,26 @@ def _sspc(job: Job, settings: Any, seeds: list[int] | None, seed: int) -> Summar
     return partial(summary, one)
 
 
-TRAINERS: dict[str, Callable[[Job, Any, list[int] | None, int], Summary]] = {"drcl": _drcl, "sspc": _sspc}
+def _ciim(job: Job, settings: Any, seeds: list[int] | None, seed: int) -> Summary:
+    from xfeat.cli.train_ciim_text import group_summary, summary
+    from xfeat.training.ciim import train as train_one
+    from xfeat.training.ciim_group import train_group
+    from xfeat.training.classes import similarity_notes
+
+    for line in similarity_notes(job.caches):
+        typer.echo(f"note: {line}", err=True)
+    if seeds:
+        many = train_group(job.caches, job.out, settings, seeds, device=job.device, resume=job.resume)
+        return partial(group_summary, many)
+    one = train_one(job.caches, job.out, settings, seed=seed, device=job.device, resume=job.resume)
+    return partial(summary, one)
+
+
+TRAINERS: dict[str, Callable[[Job, Any, list[int] | None, int], Summary]] = {
+    "drcl": _drcl,
+    "ciim": _ciim,
+    "sspc": _sspc,
+}
 
 
 def read_seeds(words: str) -> list[int]:

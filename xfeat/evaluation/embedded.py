@@ -23,12 +23,17 @@ class Embedded:
     ``vectors`` is (N, d) numbers; ``labels`` is (N,) integers, the class of each item, or (N, C) multi-hot 0 or 1,
     None where no protocol needs them; ``similarity`` is what the vectors were made to be compared by; ``keys`` is (N,)
     strings or integers, the instance of each item: items of the same key belong together, within a modality too.
+    ``cameras`` is (N,) names of what took each item, the same name for the same camera (or place) in every modality,
+    empty where it is not known; ``ids`` is (N,) different names of the items, by which rows are drawn. Each of the
+    last three is None where no protocol needs it.
     """
 
     vectors: Array
     labels: Array | None
     similarity: Similarity = "cosine"
     keys: Keys | None = None
+    cameras: Sequence[str] | None = None
+    ids: Sequence[str] | None = None
 
 
 def checked_vectors(embeddings: Mapping[str, Embedded], device: torch.device | str | None = None) -> dict[str, Tensor]:
@@ -120,6 +125,26 @@ def key_codes(embeddings: Mapping[str, Embedded], device: torch.device) -> dict[
         if len(keys) != len(item.vectors):
             raise InputError(f"{name} has {len(item.vectors)} embeddings but {len(keys)} instance keys")
         own = [codes.setdefault(key, len(codes)) for key in keys]
+        found[name] = torch.tensor(own, dtype=torch.int64, device=device)
+    return found
+
+
+def camera_codes(embeddings: Mapping[str, Embedded], device: torch.device) -> dict[str, Tensor]:
+    """Cameras as numbers: equal names of any modality are equal numbers.
+
+    Returns:
+        (N,) int64 by modality, 0 or more, and -1 for an item without a camera.
+
+    Raises:
+        InputError: a modality with cameras, but not one for each item.
+    """
+    codes: dict[str, int] = {}
+    found = {}
+    for name, item in embeddings.items():
+        cameras = [""] * len(item.vectors) if item.cameras is None else item.cameras
+        if len(cameras) != len(item.vectors):
+            raise InputError(f"{name} has {len(item.vectors)} embeddings but {len(cameras)} cameras")
+        own = [codes.setdefault(camera, len(codes)) if camera else -1 for camera in cameras]
         found[name] = torch.tensor(own, dtype=torch.int64, device=device)
     return found
 

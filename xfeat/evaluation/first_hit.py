@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xfeat.evaluation.exclusion import Excluded, leave_out
 from xfeat.evaluation.relevance import Relevance
 from xfeat.evaluation.similarity import Scores, Similarity, short_rows, unit_rows
 
 # Working bytes per score of a block, float32 and float64: measured, with equal gallery rows and keys of 8 bytes.
 _BYTES_PER_SCORE = {torch.float32: 12, torch.float64: 20}
+_BYTES_EXCLUDED = 3  # more, with items left out
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,23 +58,23 @@ class FirstHit:
         return torch.where(self.hits > 0, 1 - missed, 0.0)
 
 
-def chance(relevant: Tensor, gallery: int) -> FirstHit:
+def chance(relevant: Tensor, gallery: int | Tensor) -> FirstHit:
     """A random ranking: the whole gallery as one tie group.
 
     Args:
         relevant: (Q,) int64, relevant items of each query.
-        gallery: number of ranked items, >= 1.
+        gallery: number of ranked items, >= 1, of all queries or (Q,) int64 of each.
     """
     some = (relevant > 0).long()
     return FirstHit(torch.zeros_like(relevant), gallery * some, relevant, relevant)
 
 
-@torch.no_grad()
 def first_hits(
     queries: Tensor,
     gallery: Tensor,
     relevance: Relevance,
     *,
+    excluded: Excluded | None = None,
     similarity: Similarity = "cosine",
     dtype: torch.dtype = torch.float32,
     memory: int = 256 << 20,
@@ -83,6 +85,7 @@ def first_hits(
         queries: (Q, d) finite embeddings of any length; zero rows score 0 with everything.
         gallery: (N, d) finite embeddings on the same device, N >= 1.
         relevance: which gallery items are relevant, on the same device.
+        excluded: which gallery items are left out, relevant or not, on the same device; None: none.
         similarity: ``cosine``, or ``inner product``.
         dtype: of the scores, torch.float32 or torch.float64.
         memory: bytes that a block may take besides scaled copies of the inputs; at least one query is ranked at
@@ -93,22 +96,59 @@ def first_hits(
         >>> hit.rank().tolist()
         [1.0, 1.0]
     """
+    counts = tie_counts(
+        queries,
+        gallery,
+        relevance,
+        last=False,
+        excluded=excluded,
+        similarity=similarity,
+        dtype=dtype,
+        memory=memory,
+    )
+    return FirstHit(*counts)
+
+
+@torch.no_grad()
+def tie_counts(
+    queries: Tensor,
+    gallery: Tensor,
+    relevance: Relevance,
+    *,
+    last: bool,
+    excluded: Excluded | None,
+    similarity: Similarity,
+    dtype: torch.dtype,
+    memory: int,
+) -> Tensor:
+    """The tie group of the best relevant item, or with ``last`` of the worst; other arguments as of `first_hits`.
+
+    Returns:
+        (4, Q) int64: items with a higher score, items of that score, relevant ones among them, relevant items in the
+        whole gallery; all 0 for a query without any.
+    """
     scaled = unit_rows if similarity == "cosine" else short_rows
     scores = Scores(scaled(queries, dtype), scaled(gallery, dtype))
-    step = max(1, memory // (_BYTES_PER_SCORE[dtype] * len(gallery)))
+    cost = _BYTES_PER_SCORE[dtype] + (_BYTES_EXCLUDED if excluded else 0)
+    step = max(1, memory // (cost * len(gallery)))
     counts = torch.empty(4, len(queries), dtype=torch.int64, device=queries.device)
     for first in range(0, len(queries), step):
         rows = slice(first, min(first + step, len(queries)))
         block, truth = scores.block(rows), relevance(rows)
-        best = block.masked_fill(~truth, -torch.inf).amax(1, keepdim=True)
-        tied = block == best
-        counts[0, rows] = _count(block > best)
+        if excluded is not None:
+            truth = leave_out(block, truth, excluded(rows))
+        if last:
+            edge = block.masked_fill(~truth, torch.inf).amin(1, keepdim=True)
+        else:
+            edge = block.masked_fill(~truth, -torch.inf).amax(1, keepdim=True)
+        tied = block == edge
+        counts[0, rows] = _count(block > edge)
         counts[1, rows] = _count(tied)
         counts[2, rows] = _count(tied.logical_and_(truth))
         counts[3, rows] = _count(truth)
     # Against a best score of -inf, everything is above.
-    above = counts[0].where(counts[3] > 0, 0)
-    return FirstHit(above, counts[1], counts[2], counts[3])
+    counts[0] = counts[0].where(counts[3] > 0, 0)
+    return counts
 
 
 # torch widens booleans to int64 before it sums them on a CPU, eight times their memory.

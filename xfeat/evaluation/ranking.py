@@ -12,9 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xfeat.evaluation.exclusion import Excluded, leave_out
 from xfeat.evaluation.relevance import Relevance
 from xfeat.evaluation.similarity import Scores, Similarity, short_rows, unit_rows
-from xfeat.evaluation.ties import Certain, Cut, Denominator, TieGroups, expected_average_precision, segment_sums
+from xfeat.evaluation.ties import (
+    Certain,
+    Cut,
+    Denominator,
+    TieGroups,
+    expected_average_precision,
+    expected_hits,
+    segment_sums,
+)
 
 # Working bytes per score of a block at its worst (every item relevant or tied), float32 and float64: measured.
 _BYTES_PER_SCORE = {torch.float32: 88, torch.float64: 104}
@@ -25,11 +34,13 @@ class AveragePrecision:
     """Average precision by query.
 
     ``values`` is (Q, number of cuts) float64, NaN for a query without relevant items; ``relevant`` is (Q,) int64, the
-    relevant gallery items of each query.
+    relevant gallery items of each query; ``hits`` is (Q, number of cuts) float64, how many of them are expected within
+    each cut.
     """
 
     values: Tensor
     relevant: Tensor
+    hits: Tensor
 
 
 @torch.no_grad()
@@ -42,6 +53,7 @@ def average_precision(
     *,
     similarity: Similarity = "cosine",
     exclude_self: bool = False,
+    excluded: Excluded | None = None,
     dtype: torch.dtype = torch.float32,
     memory: int = 256 << 20,
 ) -> AveragePrecision:
@@ -57,12 +69,14 @@ def average_precision(
         denominator: of average precision at a cut, see `expected_average_precision`.
         similarity: ``cosine``, or ``inner product``.
         exclude_self: leave gallery item i out of the ranking of query i (queries and gallery are the same set).
+        excluded: which gallery items are left out, relevant or not, on the same device; None: none.
         dtype: of the scores, torch.float32 or torch.float64; precisions are summed in float64 either way.
         memory: bytes that a block may take besides scaled copies of the inputs; at least one query is ranked at
             a time.
 
     Returns:
-        Average precision by query and cut, and the relevant items by query, on the device of the inputs.
+        Average precision and expected hits by query and cut, and the relevant items by query, on the device of the
+        inputs.
 
     Example:
         >>> ap = average_precision(torch.eye(2), torch.eye(2), same_class(torch.arange(2), torch.arange(2)))
@@ -72,11 +86,13 @@ def average_precision(
     scaled = unit_rows if similarity == "cosine" else short_rows
     scores = Scores(scaled(queries, dtype), scaled(gallery, dtype))
     step = max(1, memory // (_BYTES_PER_SCORE[dtype] * len(gallery)))
-    values = torch.empty(len(queries), len(cuts), dtype=torch.float64, device=queries.device)
+    values, hits = torch.empty(2, len(queries), len(cuts), dtype=torch.float64, device=queries.device)
     relevant = torch.empty(len(queries), dtype=torch.int64, device=queries.device)
     for first in range(0, len(queries), step):
         rows = slice(first, min(first + step, len(queries)))
         block, truth = scores.block(rows), relevance(rows)
+        if excluded is not None:
+            truth = leave_out(block, truth, excluded(rows))
         if exclude_self:
             # Below every score, so ranked last, and cut off there.
             block.diagonal(first).fill_(-1.5)
@@ -84,8 +100,8 @@ def average_precision(
         del block, truth
         if exclude_self:
             keys = keys[:, :-1].contiguous()
-        values[rows], relevant[rows] = _from_keys(keys, cuts, denominator)
-    return AveragePrecision(values, relevant)
+        values[rows], hits[rows], relevant[rows] = _from_keys(keys, cuts, denominator)
+    return AveragePrecision(values, relevant, hits)
 
 
 def _float32_keys(scores: Tensor, relevant: Tensor) -> Tensor:
@@ -106,8 +122,8 @@ def _float64_keys(scores: Tensor, relevant: Tensor) -> Tensor:
     return _sorted(group.mul_(2).add_(relevant.gather(1, order)))
 
 
-def _from_keys(keys: Tensor, cuts: Sequence[Cut], denominator: Denominator) -> tuple[Tensor, Tensor]:
-    """Average precision (q, cuts) and relevant items (q,) from sorted keys."""
+def _from_keys(keys: Tensor, cuts: Sequence[Cut], denominator: Denominator) -> tuple[Tensor, Tensor, Tensor]:
+    """Average precision and expected hits (q, cuts) and relevant items (q,) from sorted keys."""
     rows, width = keys.shape
     flat = _flat_nonzero(keys & 1)
     begin = torch.arange(rows + 1, device=keys.device) * width
@@ -118,12 +134,13 @@ def _from_keys(keys: Tensor, cuts: Sequence[Cut], denominator: Denominator) -> t
     precision = hit / (place + 1).double()
 
     groups, alone = _tie_groups(keys, flat, hit)
-    values = torch.empty(rows, len(cuts), dtype=torch.float64, device=keys.device)
+    values, hits = torch.empty(2, rows, len(cuts), dtype=torch.float64, device=keys.device)
     for column, cut in enumerate(cuts):
         counted = alone if cut is None else alone & (place < cut)
         certain = Certain(segment_sums(precision.where(counted, 0.0), offsets), segment_sums(counted.double(), offsets))
         values[:, column] = expected_average_precision(groups, certain, relevant, cut, denominator)
-    return values, relevant
+        hits[:, column] = expected_hits(groups, certain, cut)
+    return values, hits, relevant
 
 
 def _tie_groups(keys: Tensor, flat: Tensor, hit: Tensor) -> tuple[TieGroups, Tensor]:

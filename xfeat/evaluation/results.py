@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+TRIALS = "trials spread"  # in JSON
+
 
 @dataclass(frozen=True)
 class PairResult:
@@ -14,7 +16,9 @@ class PairResult:
     NaN where there are none. Recall, precision and accuracy are in [0, 1], ranks count from 1.
     ``queries`` counts all queries, ``without_relevant`` those without a relevant gallery item, ``gallery`` the items
     that each query ranks. ``missed`` counts queries that stand in the means as misses, those without a relevant item
-    included; None under protocols that know no misses.
+    included; None under protocols that know no misses. ``excluded`` counts the (query, gallery item) pairs that were
+    left out of rankings; None under protocols that leave nothing out. ``trials_spread`` is by metric name, the sample
+    standard deviation over trials of which the metrics are means; None where there were no two.
     """
 
     metrics: Mapping[str, float]
@@ -23,6 +27,8 @@ class PairResult:
     gallery: int
     without_relevant: int
     missed: int | None = None
+    excluded: int | None = None
+    trials_spread: Mapping[str, float] | None = None
 
     @property
     def measured(self) -> bool:
@@ -33,7 +39,8 @@ class PairResult:
     def counts(self) -> dict[str, int]:
         """The counts by name."""
         named = {"queries": self.queries, "gallery": self.gallery, "without_relevant": self.without_relevant}
-        return named if self.missed is None else {**named, "missed": self.missed}
+        optional = {"missed": self.missed, "excluded": self.excluded}
+        return {**named, **{name: count for name, count in optional.items() if count is not None}}
 
     def numbers(self) -> dict[str, float]:
         """The metrics and, under "chance " and the metric's name, their chance levels."""
@@ -42,11 +49,15 @@ class PairResult:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Results by pair, under the protocol that gave them; pairs are named "image->text", the query's modality first."""
+    """Results by pair, under the protocol that gave them; pairs are named "image->text", the query's modality first.
+
+    ``trials_spread`` is that of `mean`, see `PairResult`.
+    """
 
     protocol: Mapping[str, Any]
     seconds: float
     pairs: Mapping[str, PairResult]
+    trials_spread: Mapping[str, float] | None = None
 
     @property
     def mean(self) -> dict[str, float]:
@@ -55,15 +66,21 @@ class Evaluation:
         return {name: sum(pair[name] for pair in numbers) / len(numbers) for name in numbers[0]}
 
     def to_json(self) -> dict[str, Any]:
-        """A dict of plain JSON values; a number that could not be measured is None."""
-        pairs = {
-            pair: {
-                **{name: value if result.measured else None for name, value in result.numbers().items()},
-                **result.counts,
-            }
-            for pair, result in self.pairs.items()
-        }
-        return {"protocol": dict(self.protocol), "seconds": self.seconds, "pairs": pairs, "mean": self.mean}
+        """A dict of plain JSON values; a number that could not be measured is None.
+
+        Deviations over trials stand under "trials spread": of each pair's metrics in the pair, of the mean's beside it.
+        """
+        pairs = {pair: _pair_to_json(result) for pair, result in self.pairs.items()}
+        document = {"protocol": dict(self.protocol), "seconds": self.seconds, "pairs": pairs, "mean": self.mean}
+        return document if self.trials_spread is None else {**document, TRIALS: dict(self.trials_spread)}
+
+
+def _pair_to_json(result: PairResult) -> dict[str, Any]:
+    def known(numbers: Mapping[str, float]) -> dict[str, float | None]:
+        return {name: value if result.measured else None for name, value in numbers.items()}
+
+    pair: dict[str, Any] = {**known(result.numbers()), **result.counts}
+    return pair if result.trials_spread is None else {**pair, TRIALS: known(result.trials_spread)}
 
 
 def across(pair: str) -> bool:

@@ -6,9 +6,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from xfeat.errors import InputError
-from xfeat.evaluation.results import Evaluation
+from xfeat.evaluation.results import TRIALS, Evaluation
 
-COUNTS = ("queries", "gallery", "without_relevant", "missed")
+COUNTS = ("queries", "gallery", "without_relevant", "missed", "excluded")
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,23 @@ class SeedEvaluations:
         """As `Evaluation.to_json`, with means over seeds for values, and three more keys.
 
         ``spread`` has the shape of the metrics and holds sample standard deviations (left out for a single seed);
-        ``seeds`` lists the seeds, and ``members`` holds the mean over pairs of each.
+        ``seeds`` lists the seeds, and ``members`` holds the mean over pairs of each. Deviations over trials are their
+        means over seeds.
         """
         documents = [one.to_json() for one in self.members.values()]
         document = {
             "protocol": documents[0]["protocol"],
             "seconds": sum(one["seconds"] for one in documents),
             "pairs": {
-                pair: {**_over_seeds([one["pairs"][pair] for one in documents], fmean), **_only_counts(numbers)}
+                pair: {
+                    **_over_seeds([one["pairs"][pair] for one in documents], fmean),
+                    **_only_counts(numbers),
+                    **_trials([one["pairs"][pair] for one in documents]),
+                }
                 for pair, numbers in documents[0]["pairs"].items()
             },
             "mean": _over_seeds([one["mean"] for one in documents], fmean),
+            **_trials(documents),
         }
         if len(documents) > 1:
             document["spread"] = {
@@ -60,10 +66,16 @@ class SeedEvaluations:
 
 
 def _over_seeds(numbers: list[dict[str, Any]], statistic: Callable[[list[float]], float]) -> dict[str, float | None]:
-    names = [name for name in numbers[0] if name not in COUNTS]
+    names = [name for name in numbers[0] if name not in (*COUNTS, TRIALS)]
     return {
         name: None if numbers[0][name] is None else statistic([float(one[name]) for one in numbers]) for name in names
     }
+
+
+def _trials(documents: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+    if TRIALS not in documents[0]:
+        return {}
+    return {TRIALS: _over_seeds([one[TRIALS] for one in documents], fmean)}
 
 
 def _only_counts(numbers: dict[str, Any]) -> dict[str, int]:

@@ -85,8 +85,7 @@ def expected_average_precision(
         (Q,) float64 in [0, 1]; NaN for a query without relevant items.
     """
     harmonic = _harmonic_numbers(groups.gallery, relevant.device)
-    bounds = torch.searchsorted(groups.query, torch.arange(len(relevant) + 1, device=relevant.device))
-    inside = groups.size if cut is None else (cut - groups.start).clamp(min=0).minimum(groups.size)
+    bounds, inside = _bounds(groups, len(relevant)), _inside(groups, cut)
     tied = _expected_sum(groups.relevant, groups.size, inside, groups.start, groups.before, harmonic)
     if cut is None or denominator == "min":
         most = relevant if cut is None else relevant.clamp(max=cut)
@@ -104,23 +103,49 @@ def expected_average_precision(
     return result.where(relevant > 0, torch.nan)
 
 
-def chance_average_precision(relevant: Tensor, gallery: int, cut: Cut, denominator: Denominator) -> Tensor:
+def expected_hits(groups: TieGroups, certain: Certain, cut: Cut) -> Tensor:
+    """Expected number of relevant items within a cut, (Q,) float64; divided by the cut it is the precision there.
+
+    A tie group of n items, r of them relevant, with m places within the cut, adds r * m/n.
+
+    Args:
+        groups: the tie groups of Q queries.
+        certain: the share of all other relevant items, within the cut.
+        cut: ranks that count; None for all of them.
+    """
+    share = groups.relevant * _inside(groups, cut) / groups.size.clamp(min=1).double()
+    return certain.hits + segment_sums(share, _bounds(groups, len(certain.hits)))
+
+
+def chance_average_precision(relevant: Tensor, gallery: int | Tensor, cut: Cut, denominator: Denominator) -> Tensor:
     """Expected average precision of a random ranking: the tie formula with the whole gallery in one group.
 
     Args:
         relevant: (Q,) int64, relevant items of each query.
-        gallery: number of ranked items, >= 1.
+        gallery: number of ranked items, >= 1, of all queries or (Q,) int64 of each.
         cut: ranks that count; None for all of them.
         denominator: see `expected_average_precision`.
 
     Returns:
         (Q,) float64 in [0, 1]; NaN for a query without relevant items.
     """
-    counts, inverse = relevant.unique(return_inverse=True)
-    zero = torch.zeros_like(counts)
-    groups = TieGroups(torch.arange(len(counts), device=counts.device), zero, zero + gallery, counts, zero, gallery)
+    both = torch.stack([relevant, torch.zeros_like(relevant) + gallery], 1)
+    rows, inverse = both.unique(dim=0, return_inverse=True)
+    counts, sizes = rows.unbind(1)
+    zero, largest = torch.zeros_like(counts), int(sizes.max()) if len(sizes) else 0
+    groups = TieGroups(torch.arange(len(counts), device=counts.device), zero, sizes, counts, zero, largest)
     certain = Certain(zero.double(), zero.double())
     return expected_average_precision(groups, certain, counts, cut, denominator)[inverse]
+
+
+def _bounds(groups: TieGroups, queries: int) -> Tensor:
+    """(Q + 1,) where the groups of each query begin."""
+    return torch.searchsorted(groups.query, torch.arange(queries + 1, device=groups.query.device))
+
+
+def _inside(groups: TieGroups, cut: Cut) -> Tensor:
+    """(G,) places of each group within the cut."""
+    return groups.size if cut is None else (cut - groups.start).clamp(min=0).minimum(groups.size)
 
 
 def _harmonic_numbers(last: int, device: torch.device) -> Tensor:

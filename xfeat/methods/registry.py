@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from xfeat.errors import InputError
+from xfeat.methods.ciim_settings import CiimSettings
 from xfeat.methods.drcl_settings import DrclSettings
 from xfeat.methods.sspc_settings import SspcSettings
 
@@ -37,6 +38,11 @@ METHODS = {
         "drcl",
         "independent branches against a quality-scored prior; no pairs needed (arXiv 2501.05686)",
         DrclSettings,
+    ),
+    "ciim": Method(
+        "ciim",
+        "labelled modalities, no pairs; proxies and causal intervention (doi 10.1109/TPAMI.2024.3379752)",
+        CiimSettings,
     ),
     "sspc": Method(
         "sspc",

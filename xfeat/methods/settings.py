@@ -85,6 +85,15 @@ def validated(model: type[Model], values: Mapping[str, Any]) -> Model:
         raise InputError(f"setting {name}={first['input']!r}: {first['msg'].lower()}") from None
 
 
+def class_names(value: Any) -> Any:
+    """Names of classes as YAML reads them, where [0, 1] are numbers and one name is a word, as a list of text."""
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        value = [value]
+    if isinstance(value, list | tuple):
+        return [str(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in value]
+    return value
+
+
 def _read_file(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))

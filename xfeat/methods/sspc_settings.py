@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from xfeat.errors import InputError
 from xfeat.methods.base import batch_count
+from xfeat.methods.settings import class_names
 
 SMALL: dict[str, Any] = {
     "input_dim": 512,
@@ -118,12 +119,7 @@ class SspcSettings(BaseModel):
     @field_validator("classes", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
-        # YAML reads [0, 1] as numbers; class names are text.
-        if isinstance(value, str | int) and not isinstance(value, bool):
-            value = [value]
-        if isinstance(value, list | tuple):
-            return [str(one) if isinstance(one, int) and not isinstance(one, bool) else one for one in value]
-        return value
+        return class_names(value)
 
     def resolved(self, instances: int) -> "SspcSettings":
         """Every open setting filled in, from ``size`` and the number of training instances.

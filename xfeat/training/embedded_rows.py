@@ -16,6 +16,7 @@ from xfeat.evaluation.domain import rows_of_classes
 from xfeat.evaluation.embedded import Embedded
 from xfeat.evaluation.instance import INSTANCE
 from xfeat.evaluation.protocols import CATEGORY
+from xfeat.evaluation.reid import RE_ID
 from xfeat.evaluation.similarity import Similarity
 from xfeat.training.classes import class_columns, class_indices, multi_hot, places
 from xfeat.training.loading import Embedder
@@ -27,11 +28,12 @@ class Embeddings:
 
     Attributes:
         items: vectors with labels, (n,) int64, or (n, C) uint8 when any cache is multi-label; under the instance
-            protocol with pair keys instead.
+            protocol with pair keys instead, under the re-id protocol with ids too, and cameras where there are any.
         ids: of the rows.
         protocol: what they are fit for; the one that was asked for, or the one that the run or the labels suggest.
         classes: names of the classes that labels stand for.
         chosen: names of the classes that rows were kept of; None where no choice was made.
+        unseen: names of the classes that queries are of, under the zero-shot-retrieval protocol.
         unlabelled: rows left out because they have no label, by modality.
         unkeyed: rows left out because their pair key is empty, by modality.
         others: rows left out because they are not of the chosen classes, by modality.
@@ -50,6 +52,7 @@ class Embeddings:
     protocol: str = CATEGORY
     classes: list[str] = field(default_factory=list)
     chosen: list[str] | None = None
+    unseen: list[str] = field(default_factory=list)
     unlabelled: dict[str, int] = field(default_factory=dict)
     unkeyed: dict[str, int] = field(default_factory=dict)
     others: dict[str, int] = field(default_factory=dict)
@@ -118,7 +121,8 @@ def embed_parts(
             block, labels = _known(part.cache, block, split, found)
         found.ids[name] = block.ids
         keys = block.pair if found.protocol == INSTANCE else None
-        found.items[name] = Embedded(part.embed(block, device), labels, part.similarity, keys)
+        cameras, ids = (block.camera, block.ids) if found.protocol == RE_ID else (None, None)
+        found.items[name] = Embedded(part.embed(block, device), labels, part.similarity, keys, cameras, ids)
     return found
 
 

@@ -1,27 +1,29 @@
-"""Embeddings of a run's modalities, or of raw features, with labels or pair keys: what evaluation works on."""
+"""Embeddings of a run's modalities, with labels or pair keys: what evaluation works on."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from xfeat.cache import FeatureCache, Manifest
 from xfeat.errors import InputError
-from xfeat.evaluation.domain import check_like, chosen_classes
+from xfeat.evaluation.domain import SEEN, UNSEEN, check_like
 from xfeat.evaluation.instance import INSTANCE
-from xfeat.evaluation.protocols import CATEGORY, MULTI_LABEL
+from xfeat.evaluation.reid import RE_ID
+from xfeat.evaluation.unseen import ZERO_SHOT_RETRIEVAL, GalleryClasses
 from xfeat.evaluation.zero_shot import ZERO_SHOT
-from xfeat.samples.labels import class_order
-from xfeat.training.classes import similarity_notes, union_of_classes
+from xfeat.training.asked import by_modality, choose_classes, started
+from xfeat.training.classes import union_of_classes
 from xfeat.training.embedded_rows import Blocks, Embeddings, Part, embed_parts
 from xfeat.training.growth import untrained_classes
 from xfeat.training.loading import load_branch
 from xfeat.training.run import SSPC, Run, RunConfig, Source
 from xfeat.training.sspc_store import Weights
+from xfeat.training.store import load_note
 
-__all__ = ["PROTOCOLS", "Blocks", "Embeddings", "embed_raw", "embed_raw_zero_shot", "embed_run", "embed_zero_shot"]
+__all__ = ["Blocks", "Embeddings", "embed_run", "embed_zero_shot"]
 
-PROTOCOLS = (CATEGORY, MULTI_LABEL, INSTANCE, ZERO_SHOT)
+ANY_CLASS = (RE_ID, ZERO_SHOT, ZERO_SHOT_RETRIEVAL)  # protocols for classes that a run need not know
 PAIRED = (SSPC,)  # methods whose runs are evaluated by instances if nothing else is said
 
 
@@ -36,11 +38,13 @@ def embed_run(
     weights: Weights = "kept",
     classes: str | Sequence[str] | None = None,
     on: Sequence[FeatureCache] | None = None,
+    gallery_classes: GalleryClasses = "unseen",
 ) -> Embeddings:
     """Embed the rows of one split of every modality of a run.
 
     Protocols of labels leave out rows without one; a row of several classes keeps those that the run knows. The
-    instance protocol needs pair keys and no labels.
+    instance protocol needs pair keys and no labels. The zero-shot-retrieval protocol asks for the classes that the run
+    was not trained on.
 
     Args:
         path: the run directory.
@@ -48,16 +52,18 @@ def embed_run(
         device: where to compute.
         allow_changed: take caches whose samples or features changed since the run was trained.
         blocks: rows that were read for other runs.
-        protocol: one of ``PROTOCOLS``; None: instance for a run of a method that trains on pairs, otherwise what the
-            labels suggest.
+        protocol: one of `xfeat.training.asked.PROTOCOLS`; None: instance for a run of a method that trains on pairs,
+            otherwise what the labels suggest.
         weights: which, of a run that has weights as they are and averaged.
         classes: keep rows of these classes only: ``seen`` or ``unseen`` by the run's training, or names (see
             `chosen_classes`, `rows_of_classes`).
         on: other caches than the run's own, of the same modalities and features; modalities without one are left out.
+        gallery_classes: of the zero-shot-retrieval protocol: ``unseen`` keeps rows of these classes only, ``all`` every
+            row.
 
     Returns:
         Vectors (n, O) float32 by modality; labels stand for the classes that the run knows, with ``on`` and under the
-        zero-shot protocol for all of the caches'.
+        re-id and zero-shot protocols for all of the caches'.
 
     Raises:
         InputError: no such run, a branch or cache that is missing, changed or not fit for the run, labels, pair keys
@@ -68,14 +74,18 @@ def embed_run(
     opened = _caches(run, config, on, allow_changed=allow_changed)
     if protocol is None and config.method in PAIRED:
         protocol = INSTANCE
-    found = _started(list(opened.values()), protocol)
+    found = started(list(opened.values()), protocol)
+    anything = bool(on) or found.protocol in ANY_CLASS
     if found.protocol != INSTANCE:
-        known = [] if on or found.protocol == ZERO_SHOT else config.classes
-        found.classes = known or union_of_classes(list(opened.values()))
-    found.chosen = _chosen(classes, config, opened.values())
+        found.classes = ([] if anything else config.classes) or union_of_classes(list(opened.values()))
+    if found.protocol == ZERO_SHOT_RETRIEVAL:
+        if classes not in (None, UNSEEN):
+            raise InputError(f"protocol {ZERO_SHOT_RETRIEVAL} is on the classes that the run did not see: no --classes")
+        classes = UNSEEN
+    choose_classes(found, classes, _seen(run, config, classes), opened.values(), gallery_classes)
     if (trained := config.settings.get("classes")) and not (classes or on):
         found.notes.append(f"trained on {len(trained)} of {len(config.classes)} classes: `xfeat domains` splits them")
-    return _embed(run, config, opened, split, device, found, weights, blocks or Blocks(), elsewhere=bool(on))
+    return _embed(run, config, opened, split, device, found, weights, blocks or Blocks(), elsewhere=anything)
 
 
 def embed_zero_shot(
@@ -119,63 +129,13 @@ def embed_zero_shot(
         sources = _caches(run, config, [prompts])
         opened = {name: cache for name, cache in opened.items() if name not in sources}
     everything = [*opened.values(), *(sources.values() if prompts else ())]
-    chosen, names = _chosen(classes, config, everything), union_of_classes(everything)
+    seen, names = _seen(run, config, classes), union_of_classes(everything)
     made = []
     for caches, rows in ((opened, split), (sources, None if prompts else means_from)):
-        found = _started(list(caches.values()), ZERO_SHOT)
-        found.classes, found.chosen = names, chosen
+        found = started(list(caches.values()), ZERO_SHOT)
+        found.classes = names
+        choose_classes(found, classes, seen, everything, "unseen")
         made.append(_embed(run, config, caches, rows, device, found, weights, blocks, elsewhere=True))
-    return made[0], made[1]
-
-
-def embed_raw(
-    caches: Sequence[FeatureCache],
-    split: str,
-    *,
-    protocol: str | None = None,
-    classes: str | Sequence[str] | None = None,
-) -> Embeddings:
-    """Features as they are, as vectors of one space; they must have one width.
-
-    Args:
-        caches: one per modality.
-        split: for example ``test``.
-        protocol: one of ``PROTOCOLS``; None: what the labels suggest.
-        classes: keep rows of the classes of these names only.
-
-    Raises:
-        InputError: two caches of one modality, caches that share no class, labels or pair keys that are needed and not
-            there, or no rows that are asked for.
-    """
-    opened = _by_modality(caches)
-    found = _started(caches, protocol)
-    if found.protocol != INSTANCE:
-        found.classes = union_of_classes(caches)
-        found.notes = similarity_notes(caches)
-    found.chosen = _chosen(classes, None, caches)
-    parts = {name: Part(cache, None) for name, cache in opened.items()}
-    return embed_parts(parts, split, torch.device("cpu"), found, Blocks())
-
-
-def embed_raw_zero_shot(
-    caches: Sequence[FeatureCache],
-    split: str,
-    *,
-    prompts: FeatureCache | None = None,
-    means_from: str = "train",
-    classes: str | Sequence[str] | None = None,
-) -> tuple[Embeddings, Embeddings]:
-    """As `embed_zero_shot`, of features as they are."""
-    opened, blocks = _by_modality(caches), Blocks()
-    sources = opened if prompts is None else {prompts.manifest.modality: prompts}
-    everything = [*caches, *([prompts] if prompts else ())]
-    chosen, names = _chosen(classes, None, everything), union_of_classes(everything)
-    made = []
-    for some, rows in ((opened, split), (sources, None if prompts else means_from)):
-        found = _started(list(some.values()), ZERO_SHOT)
-        found.classes, found.chosen = names, chosen
-        parts = {name: Part(cache, None) for name, cache in some.items()}
-        made.append(embed_parts(parts, rows, torch.device("cpu"), found, blocks))
     return made[0], made[1]
 
 
@@ -209,27 +169,17 @@ def _embed(
     return embed_parts(parts, split, device, found, blocks)
 
 
-def _started(caches: Sequence[FeatureCache], protocol: str | None) -> Embeddings:
-    several = any(cache.manifest.label_kind == "multi" for cache in caches)
-    if protocol is not None and protocol not in PROTOCOLS:
-        raise InputError(f"unknown protocol {protocol}: choose one of {', '.join(PROTOCOLS)}")
-    return Embeddings(multi_label=several, protocol=protocol or (MULTI_LABEL if several else CATEGORY))
-
-
-def _chosen(
-    choice: str | Sequence[str] | None, config: RunConfig | None, caches: Iterable[FeatureCache]
-) -> list[str] | None:
-    if choice is None:
-        return None
-    seen = config.settings.get("classes") or config.classes if config else []
-    return chosen_classes(choice, class_order(name for cache in caches for name in cache.manifest.classes), seen)
-
-
-def _by_modality(caches: Sequence[FeatureCache]) -> dict[str, FeatureCache]:
-    names = [cache.manifest.modality for cache in caches]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"two caches hold modality {twice[0]!r}: give one per modality")
-    return dict(zip(names, caches, strict=True))
+def _seen(run: Run, config: RunConfig, choice: str | Sequence[str] | None) -> list[str]:
+    """Classes that the run was trained on, where the choice is by that: those of which some branch had rows."""
+    if choice not in (SEEN, UNSEEN):
+        return []
+    if restricted := config.settings.get("classes"):
+        return list(restricted)
+    notes = [load_note(run.branch_file(name).with_suffix(".json")) for name in config.modalities]
+    if not all("untrained_classes" in note for note in notes):
+        return config.classes
+    never = set.intersection(*(set(untrained_classes(run, config.classes, note)) for note in notes))
+    return [name for name in config.classes if name not in never]
 
 
 def _caches(
@@ -241,7 +191,7 @@ def _caches(
             name: run.open_cache(name, source, allow_changed=allow_changed)
             for name, source in config.modalities.items()
         }
-    given = _by_modality(on)
+    given = by_modality(on)
     for name, cache in given.items():
         if name not in config.modalities:
             raise InputError(f"{cache.path} holds {name}, {run.path} was trained on {', '.join(config.modalities)}")

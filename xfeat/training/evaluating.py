@@ -1,6 +1,6 @@
 """From what was asked for to the document of the numbers: of a run, of a group of seeds, or of features as they are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,60 +8,22 @@ from typing import Any
 import torch
 
 from xfeat.cache import FeatureCache
-from xfeat.errors import InputError
-from xfeat.evaluation.domain import sample_instances
-from xfeat.evaluation.instance import INSTANCE, Missing, evaluate_instances
-from xfeat.evaluation.protocols import MULTI_LABEL, evaluate
 from xfeat.evaluation.results import Evaluation
 from xfeat.evaluation.spread import SeedEvaluations
-from xfeat.evaluation.zero_shot import ZERO_SHOT, evaluate_zero_shot
+from xfeat.evaluation.zero_shot import ZERO_SHOT
 from xfeat.progress import progress
-from xfeat.training.classes import unsupported_pairs
-from xfeat.training.embedding import (
-    Blocks,
-    Embeddings,
-    embed_raw,
-    embed_raw_zero_shot,
-    embed_run,
-    embed_zero_shot,
-)
+from xfeat.training.asked import Asked
+from xfeat.training.embedding import Blocks, Embeddings, embed_run, embed_zero_shot
+from xfeat.training.embedding_raw import embed_raw, embed_raw_zero_shot
 from xfeat.training.group import is_group, members
+from xfeat.training.measuring import measured, stated
 from xfeat.training.run import Run
 from xfeat.training.sspc_store import Weights
 from xfeat.training.store import load_note
 
+__all__ = ["Answer", "Asked", "evaluate_path", "evaluate_raw", "other_weights"]
+
 KINDS: tuple[Weights, ...] = ("ema", "raw")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What an evaluation is to be.
-
-    Attributes:
-        split: of the rows.
-        protocol: one of ``embedding.PROTOCOLS``; None: what suits the run.
-        relevance: of the multi-label protocol; None: the run's.
-        missing: of the instance protocol, see `evaluate_instances`.
-        prompts: of the zero-shot protocol, see `embed_zero_shot`; None: class means.
-        means_from: the split that class means are of.
-        weights: which, of a run that has two sets.
-        classes: keep rows of these only, see `chosen_classes`; None keeps all.
-        on: evaluate on these caches instead of the run's own.
-        allow_changed: take caches that changed since the training.
-        gallery: sample so many instances, with a fixed seed, under the instance protocol; None takes all.
-    """
-
-    split: str = "test"
-    protocol: str | None = None
-    relevance: str | None = None
-    missing: Missing = "skip"
-    prompts: FeatureCache | None = None
-    means_from: str = "train"
-    weights: Weights = "kept"
-    classes: str | Sequence[str] | None = None
-    on: Sequence[FeatureCache] | None = None
-    allow_changed: bool = False
-    gallery: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,13 +54,13 @@ def evaluate_path(path: Path, asked: Asked, device: torch.device, blocks: Blocks
     blocks = blocks or Blocks()
     if not is_group(path):
         found, result = _run(path, asked, device, blocks)
-        return Answer(found, _stated(result.to_json(), found, asked))
+        return Answer(found, stated(result.to_json(), found, asked))
     runs, results = members(path), {}
     with progress(f"eval {path.name}", len(runs)) as advance:
         for seed, member in runs.items():
             found, results[seed] = _run(member, asked, device, blocks)
             advance()
-    return Answer(found, _stated(SeedEvaluations(results).to_json(), found, asked))
+    return Answer(found, stated(SeedEvaluations(results).to_json(), found, asked))
 
 
 def evaluate_raw(caches: Sequence[FeatureCache], asked: Asked, device: torch.device) -> Answer:
@@ -112,9 +74,15 @@ def evaluate_raw(caches: Sequence[FeatureCache], asked: Asked, device: torch.dev
             caches, asked.split, prompts=asked.prompts, means_from=asked.means_from, classes=asked.classes
         )
     else:
-        found = embed_raw(caches, asked.split, protocol=asked.protocol, classes=asked.classes)
+        found = embed_raw(
+            caches,
+            asked.split,
+            protocol=asked.protocol,
+            classes=asked.classes,
+            gallery_classes=asked.gallery_classes or "unseen",
+        )
         sources = None
-    return Answer(found, _stated(_measured(found, sources, asked, device).to_json(), found, asked))
+    return Answer(found, stated(measured(found, sources, asked, device).to_json(), found, asked))
 
 
 def other_weights(path: Path, asked: Asked, device: torch.device, kept: Answer, blocks: Blocks) -> dict[str, Any]:
@@ -174,50 +142,6 @@ def _run(path: Path, asked: Asked, device: torch.device, blocks: Blocks) -> tupl
             weights=asked.weights,
             classes=asked.classes,
             on=asked.on,
+            gallery_classes=asked.gallery_classes or "unseen",
         )
-    return found, _measured(found, sources, asked, device)
-
-
-def _measured(found: Embeddings, sources: Embeddings | None, asked: Asked, device: torch.device) -> Evaluation:
-    if asked.relevance is not None and found.protocol != MULTI_LABEL:
-        raise InputError(f"--relevance is for samples of several classes; this is protocol {found.protocol}")
-    if found.protocol == INSTANCE:
-        items = found.items if asked.gallery is None else sample_instances(found.items, asked.gallery)
-        return evaluate_instances(items, missing=asked.missing, device=device)
-    if asked.missing != "skip":
-        raise InputError(f"--missing {asked.missing} is for protocol {INSTANCE}, not for {found.protocol}")
-    if sources is not None:
-        return evaluate_zero_shot(found.items, sources.items, device=device)
-    return evaluate(found.items, found.protocol, relevance=asked.relevance or found.relevance, device=device)
-
-
-def _stated(document: dict[str, Any], found: Embeddings, asked: Asked) -> dict[str, Any]:
-    """What the numbers rest on besides the protocol: rows left out, classes that were never trained."""
-    stated: dict[str, Any] = {"split": asked.split}
-    if found.protocol != INSTANCE:
-        stated |= {
-            "unlabelled": found.unlabelled,
-            "unknown": {
-                name: {"rows": count, "classes": found.unknown_classes[name]}
-                for name, count in found.unknown.items()
-                if count
-            },
-            "unsupported": {
-                f"{pair.query}->{pair.gallery}": pair.classes for pair in unsupported_pairs(found.untrained)
-            },
-        }
-    optional: Mapping[str, Any] = {
-        "classes": found.chosen,
-        "classes_asked": None if asked.classes is None else asked.classes,
-        "other_classes": found.others or None,
-        "unkeyed": {name: count for name, count in found.unkeyed.items() if count} or None,
-        "on": [str(cache.path) for cache in asked.on] if asked.on else None,
-        "weights": found.weights or None,
-        "sampled_instances": asked.gallery,
-    }
-    stated |= {name: value for name, value in optional.items() if value is not None}
-    if found.protocol == ZERO_SHOT:
-        means = f"class means of all labelled {asked.means_from} rows, those of unseen classes too"
-        stated["prototypes"] = f"all rows of {asked.prompts.path}" if asked.prompts else means
-    document["protocol"] = {**document["protocol"], **stated}
-    return document
+    return found, measured(found, sources, asked, device)

@@ -1,7 +1,7 @@
 """Reads a branch of any method from its file, as something that embeds."""
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from numpy.typing import NDArray
@@ -10,7 +10,8 @@ from torch import Tensor
 from xfeat.cache.tokens import Tokens
 from xfeat.errors import InputError
 from xfeat.evaluation.similarity import Similarity
-from xfeat.training.run import SSPC
+from xfeat.training.ciim_store import load_causal
+from xfeat.training.run import CIIM, SSPC
 from xfeat.training.sspc_store import Weights, load_gated
 from xfeat.training.store import load_branch as load_drcl
 from xfeat.training.store import load_note
@@ -35,6 +36,14 @@ class Embedder(Protocol):
         """Embeddings (n, O) float32 of cached features (n, D), on the device."""
 
 
+@runtime_checkable
+class Staged(Protocol):
+    """A branch that says what its embeddings are like on their way through it."""
+
+    def stages(self, features: NDArray[Any], device: torch.device) -> dict[str, Tensor]:
+        """Embeddings (n, O) float32 at named places, first to last; the last are what ``embed`` gives."""
+
+
 def load_branch(path: Path, weights: Weights = "kept") -> Embedder:
     """Read a branch.
 
@@ -45,8 +54,9 @@ def load_branch(path: Path, weights: Weights = "kept") -> Embedder:
     Raises:
         InputError: missing, damaged, or without such weights.
     """
-    if load_note(path.with_suffix(".json")).get("method") == SSPC:
+    method = load_note(path.with_suffix(".json")).get("method")
+    if method == SSPC:
         return load_gated(path, weights)
     if weights != "kept":
         raise InputError(f"{path}: this method keeps one set of weights, not {weights}")
-    return load_drcl(path)
+    return load_causal(path) if method == CIIM else load_drcl(path)

@@ -20,7 +20,7 @@ from xfeat.cache.files import TMP, write_text
 from xfeat.cache.fingerprint import difference
 from xfeat.errors import InputError
 
-DRCL, SSPC = "drcl", "sspc"  # what a run's configuration calls its method
+DRCL, SSPC, CIIM = "drcl", "sspc", "ciim"  # what a run's configuration calls its method
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,11 @@ class Run:
     def prior_note(self) -> Path:
         """Candidates, their quality scores, and which one was chosen."""
         return self.path / "prior.json"
+
+    @property
+    def shared_file(self) -> Path:
+        """What all branches of a CIIM run share: hybrid proxies, head and bank."""
+        return self.path / "shared.safetensors"
 
     def candidate_file(self, modality: str) -> Path:
         """A modality's candidate prior."""
