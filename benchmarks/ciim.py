@@ -35,7 +35,8 @@ from xfeat.evaluation.embedded import Embedded
 from xfeat.evaluation.protocols import evaluate
 from xfeat.methods.ciim_settings import CiimSettings
 from xfeat.methods.settings import read_settings, validated
-from xfeat.training.ciim import add, train
+from xfeat.training.ciim import train
+from xfeat.training.ciim_join import add
 from xfeat.training.ciim_store import AFTER, BEFORE, ONLY
 from xfeat.training.evaluating import Asked, evaluate_path
 from xfeat.training.gaps import run_gaps
@@ -50,10 +51,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "+ hybrid proxies": {"interaction": 0.0, **PLAIN},
     "+ interaction": PLAIN,
     "control: + reconstructor alone": {"intervention": False},
-    "+ intervention": NO_PROPERTY,
+    "+ intervention (as shipped)": NO_PROPERTY,
     **{f"  + {name}": {**NO_PROPERTY, name: weight} for name, weight in PROPERTIES.items()},
     "full: every property": PROPERTIES,
-    "as shipped": {},
 }
 
 

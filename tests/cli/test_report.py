@@ -12,7 +12,12 @@ def test_report_writes_a_page_into_the_run(xfeat: Xfeat, trained: Path, tmp_path
     code, out, err = xfeat("report", run, "--allow-changed")
     assert (code, err) == (0, "")
     assert out.splitlines() == [
-        "5 sections: what was run, retrieval, modality gap, pictures of the embedding, training curves",
+        "5 sections:",
+        "  what was run",
+        "  retrieval",
+        "  modality gap",
+        "  pictures of the embedding",
+        "  training curves",
         f"page      {run / 'report.html'}",
     ]
     assert "Report on run" in Page(run / "report.html").words()

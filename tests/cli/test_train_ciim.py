@@ -164,7 +164,9 @@ def test_seeds_become_a_group_that_is_evaluated_and_goes_on_where_it_stopped(
     code, said, _ = xfeat("eval", out)
     assert code == 0
     assert "2 seeds, mean +- standard deviation: 0, 1" in said
-    refused(xfeat("add", caches["audio"], "--run", out), "has no config.yaml: not a run")
+    refused(xfeat("add", caches["audio"], "--run", out), f"{out} is a group of seeds: name one of its runs")
+    resumed = xfeat("train", "ciim", *two, "--out", out, *TINY_WORDS, "--resume")
+    refused(resumed, "holds a group of seeds: continue it with its --seeds")
 
 
 def test_a_newcomer_joins_and_no_other_file_of_a_branch_changes(
@@ -179,7 +181,7 @@ def test_a_newcomer_joins_and_no_other_file_of_a_branch_changes(
     assert lines[0].startswith("CIIM: 1 modality in ")
     assert rows(out, "audio")["audio"][1:4] == ["5", "40", "0"]
     assert "  without: " not in out, "separation has no meaning for one modality alone"
-    assert "audio joined against the run's hybrid proxies; no other file of a branch was touched." in lines
+    assert "audio joined against the run's hybrid proxies; no other branch was touched." in lines
     assert lines[-1] == f"Next: xfeat eval {own}"
     after = files(own)
     assert after.keys() - before.keys() == {"branches/audio.json", "branches/audio.safetensors"}

@@ -35,6 +35,7 @@ def test_nothing_is_left_open_and_resolving_again_changes_nothing(rows: int, cla
 def test_steps_are_whole_epochs_of_batches_of_p_times_s(rows: int, p: int, s: int, steps: int) -> None:
     asked = CiimSettings(batch_classes=p, batch_samples=s, steps=steps)
     found = asked.resolved(rows, 20)
+    s = min(s, max(2, math.ceil(rows / p)))  # at most an epoch
     assert (found.batch_classes, found.batch_samples) == (p, s)
     of_an_epoch = max(1, round(rows / (p * s)))
     assert found.epochs == math.ceil(steps / of_an_epoch)
@@ -54,6 +55,14 @@ def test_a_batch_has_no_more_classes_than_there_are() -> None:
     s = CiimSettings(batch_classes=50, batch_samples=3).resolved(1000, 7)
     assert (s.batch_classes, s.batch_samples) == (7, 3)
     assert s.resolved(1000, 7) == s
+
+
+def test_a_batch_has_no_more_rows_than_there_are_and_is_refused_where_that_is_too_many() -> None:
+    assert CiimSettings(batch_samples=10**6).resolved(1000, 10).batch_samples == 100
+    with pytest.raises(
+        InputError, match=r"^batches of 10 classes x 1,000 rows: .* lower batch_classes or batch_samples$"
+    ):
+        CiimSettings(batch_samples=1000).resolved(10**5, 10)
 
 
 def test_a_setting_that_is_given_counts_before_what_follows_from_the_data() -> None:

@@ -74,6 +74,23 @@ def test_about_lists_the_members_of_a_group(group: Path) -> None:
     assert (facts["seeds"], facts["runs"], facts["pictures and curves of"]) == ("3, 5", "seed3, seed5", "seed3")
 
 
+def test_retrieval_says_what_its_numbers_leave_out(subject: Subject) -> None:
+    answer = subject.answer
+    pairs = {
+        **answer.document["pairs"],
+        "image->text": {**answer.document["pairs"]["image->text"], "without_relevant": 7},
+    }
+    found = replace(answer.found, untrained={"image": [], "text": ["cow"]}, unlabelled={"image": 3, "text": 0})
+    told = replace(answer, found=found, document={**answer.document, "pairs": pairs})
+    assert list(retrieval(subject).notes) == []
+    assert list(retrieval(replace(subject, answer=told)).notes) == [
+        "3 rows of image without a label are left out",
+        "image → text: 7 of 20 queries have no relevant item and are left out of the means",
+        "text has no training rows of 1 class: cow",
+        "so retrieval from or to text is unsupported for it",
+    ]
+
+
 def test_retrieval_is_the_evaluation(subject: Subject, group: Path) -> None:
     section = retrieval(subject)
     document = subject.answer.document

@@ -8,8 +8,9 @@ from tests.training.building import blobs, files
 from tests.training.ciim_building import TINY, tiny, write, write_tiny
 from tests.training.test_ciim_refusals import BAD, Change
 from xfeat.errors import InputError
-from xfeat.training.ciim import add, train
+from xfeat.training.ciim import train
 from xfeat.training.ciim_group import train_group
+from xfeat.training.ciim_join import add
 from xfeat.training.group import claim_group, member_path
 
 
@@ -34,7 +35,7 @@ def test_a_newcomer_joins_a_member_and_no_group(tmp_path: Path) -> None:
     claim_group(out, [2], "ciim", resume=False)
     train(caches, member_path(out, 2), TINY, seed=2)
     (audio,) = write_tiny(tmp_path, "audio")
-    with pytest.raises(InputError, match=r"group has no config\.yaml: not a run"):
+    with pytest.raises(InputError, match=r"group is a group of seeds: name one of its runs"):
         add(audio, out)
     assert add(audio, member_path(out, 2)).branches["audio"]["seed"] == 2
     assert not train(caches, member_path(out, 2), TINY, seed=2, resume=True).fresh

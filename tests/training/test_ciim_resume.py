@@ -13,7 +13,8 @@ from tests.training.building import blobs, files
 from tests.training.ciim_building import TINY, ciim_error, note, tiny, write_tiny
 from xfeat.cache import FeatureCache
 from xfeat.errors import InputError
-from xfeat.training.ciim import add, train
+from xfeat.training.ciim import train
+from xfeat.training.ciim_join import add
 from xfeat.training.run import Run
 
 

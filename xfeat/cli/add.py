@@ -50,10 +50,10 @@ def _drcl(cache: "FeatureCache", run: Path, device: "torch.device") -> Summary:
 
 def _ciim(cache: "FeatureCache", run: Path, device: "torch.device") -> Summary:
     from xfeat.cli.train_ciim_text import summary
-    from xfeat.training.ciim import add as add_modality
+    from xfeat.training.ciim_join import add as add_modality
 
     outcome, name = add_modality(cache, run, device=device), cache.manifest.modality
-    said = f"{name} joined against the run's hybrid proxies; no other file of a branch was touched."
+    said = f"{name} joined against the run's hybrid proxies; no other branch was touched."
     return lambda seconds: f"{summary(outcome, seconds)}\n{said}"
 
 

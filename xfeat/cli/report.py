@@ -30,5 +30,7 @@ def report(
         check_page(target)
     made = make_report(run, Asked(split, allow_changed=allow_changed), find_device(device))
     write_report(target, made)
-    typer.echo(f"{counted(len(made.sections), 'section')}: {', '.join(one.title.lower() for one in made.sections)}")
+    typer.echo(f"{counted(len(made.sections), 'section')}:")
+    for one in made.sections:
+        typer.echo(f"  {one.title.lower()}")
     typer.echo(f"page      {target}")

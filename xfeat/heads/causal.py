@@ -6,9 +6,10 @@ and the modality's mean mu_m split z into a causal part and a bias, the bias is 
 turn, and the reconstructions are averaged, which is the back-door adjustment (Pearl, "Causality", 2009, section 3.3.1)
 for P(m') uniform:
 
-    c = g * (z - mu_m),  b = z - c,      e(m') = R(c + b_m'),      e = sum over m' of P(m') e(m').
+    c = g * (z - mu_m),  b = (1 - g) * z,      e(m') = R(c + b_m'),      e = sum over m' of P(m') e(m').
 
-What all rows of a modality have in common is no cause of a class, so mu_m belongs to the bias whatever the gate says.
+What all rows of a modality have in common is no cause of a class, so mu_m is no part of c whatever the gate says; that
+is exact where modalities have the same classes, in batches that are balanced over them.
 """
 
 from typing import NamedTuple

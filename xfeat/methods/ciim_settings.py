@@ -10,6 +10,7 @@ from xfeat.methods.settings import class_names
 
 LEAST_ROWS, MOST_ROWS = 64, 256  # of a modality in a batch, where neither classes nor samples are given
 CLASSES = 32  # of a batch, at most
+MOST_BATCH = 4096  # rows of a modality in a batch, however they are asked for
 STEPS = 300
 LEAST_EPOCHS = 10
 SKIP_DIMS, SKIP_ROWS = 32, 10  # a linear map helps few dimensions, given so many rows for each
@@ -95,7 +96,7 @@ class CiimSettings(BaseModel):
             classes: C that are trained on.
 
         Raises:
-            InputError: one class, or weights that leave nothing to train for.
+            InputError: one class, weights that leave nothing to train for, or a batch that is too large.
         """
         if classes < 2:
             raise InputError(f"{classes} class to train on: a metric needs two or more")
@@ -104,8 +105,14 @@ class CiimSettings(BaseModel):
         chosen = {name: value for name, value in self.model_dump().items() if value is not None}
         p = min(classes, chosen.setdefault("batch_classes", min(classes, CLASSES)))
         wanted = min(MOST_ROWS, max(LEAST_ROWS, rows // 10))
-        s = chosen.setdefault("batch_samples", max(2, round(wanted / p)))
-        chosen["batch_classes"] = p
+        # No more than an epoch, in which every row comes once.
+        s = min(chosen.get("batch_samples") or max(2, round(wanted / p)), max(2, math.ceil(rows / p)))
+        if p * s > MOST_BATCH:
+            raise InputError(
+                f"batches of {p:,} classes x {s:,} rows: every row meets every other, so {MOST_BATCH:,} of a modality "
+                "are the most; lower batch_classes or batch_samples"
+            )
+        chosen |= {"batch_classes": p, "batch_samples": s}
         batches = max(1, round(rows / (p * s)))
         if not self.epochs:
             steps = chosen.pop("steps", None)

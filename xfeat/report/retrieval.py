@@ -5,8 +5,10 @@ from typing import Any
 
 from xfeat.report.blocks import Section, Table
 from xfeat.report.subject import Subject
+from xfeat.training.classes import support_lines
 
 CHANCE = "chance "
+LINE = 200  # characters of a note, at most
 RANKED = ("MedR", "MeanR")  # metrics that count ranks; all others are shares
 
 
@@ -46,6 +48,13 @@ def retrieval(subject: Subject) -> Section:
             if count
         ),
         *(f"{count:,} rows of {name} are of classes that the run does not know" for name, count in _unknown(found)),
+        *(
+            f"{pair.replace('->', ' → ')}: {one['without_relevant']:,} of {one['queries']:,} queries have no relevant "
+            "item and are left out of the means"
+            for pair, one in document["pairs"].items()
+            if one["without_relevant"]
+        ),
+        *(line.strip() for line in support_lines(found.untrained, width=LINE)),
         *found.notes,
     ]
     table = Table(["query → gallery", *metrics, "queries", "gallery"], rows, last, caption=caption)

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from xfeat.cache.files import write_text
 from xfeat.errors import InputError
-from xfeat.training.run import Run
+from xfeat.training.run import GROUP_FILE, Run
 from xfeat.training.store import is_done
-
-FILE = "group.json"
 
 
 def member_path(path: Path, seed: int) -> Path:
@@ -19,7 +17,7 @@ def member_path(path: Path, seed: int) -> Path:
 
 def is_group(path: Path) -> bool:
     """Whether a folder holds a group of runs."""
-    return (path / FILE).is_file()
+    return (path / GROUP_FILE).is_file()
 
 
 def write_group(path: Path, seeds: Sequence[int], method: str) -> None:
@@ -31,7 +29,7 @@ def write_group(path: Path, seeds: Sequence[int], method: str) -> None:
         method: for example ``drcl``.
     """
     path.mkdir(parents=True, exist_ok=True)
-    write_text(path / FILE, json.dumps({"seeds": list(seeds), "method": method}) + "\n")
+    write_text(path / GROUP_FILE, json.dumps({"seeds": list(seeds), "method": method}) + "\n")
 
 
 def check_new_group(path: Path, resume: bool) -> None:
@@ -66,7 +64,7 @@ def load_group(path: Path) -> tuple[list[int], str]:
     Raises:
         InputError: a file that cannot be read.
     """
-    file = path / FILE
+    file = path / GROUP_FILE
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
         seeds, method = document["seeds"], document["method"]

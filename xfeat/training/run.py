@@ -20,6 +20,7 @@ from xfeat.cache.files import TMP, write_text
 from xfeat.cache.fingerprint import difference
 from xfeat.errors import InputError
 
+GROUP_FILE = "group.json"  # in a folder of runs that differ in their seed
 DRCL, SSPC, CIIM = "drcl", "sspc", "ciim"  # what a run's configuration calls its method
 
 
@@ -169,6 +170,8 @@ class Run:
             InputError: not a run, or a file that cannot be read.
         """
         if not self.config_file.is_file():
+            if (self.path / GROUP_FILE).is_file():
+                raise InputError(f"{self.path} is a group of seeds: name one of its runs, {self.path / 'seed0'} say")
             what = "has no config.yaml" if self.path.exists() else "does not exist"
             raise InputError(f"{self.path} {what}: not a run (make one with `xfeat train`)")
         try:
@@ -240,6 +243,8 @@ def check_free(run: Run, config: RunConfig, resume: bool) -> None:
         if not resume:
             raise InputError(f"{run.path} holds a run already: continue it with --resume, or choose another --out")
         check_resumable(run.path, run.load_config(), config)
+    elif (run.path / GROUP_FILE).is_file():
+        raise InputError(f"{run.path} holds a group of seeds: continue it with its --seeds, or choose another --out")
     elif run.begun:
         raise InputError(f"{run.path} holds other files: choose a new or empty folder")
 

@@ -24,7 +24,8 @@ from tests.training.ciim_building import (
 )
 from xfeat.cache import FeatureCache
 from xfeat.errors import InputError
-from xfeat.training.ciim import add, train
+from xfeat.training.ciim import train
+from xfeat.training.ciim_join import add
 from xfeat.training.loading import load_branch
 from xfeat.training.run import Run
 
@@ -219,3 +220,12 @@ def test_without_hybrid_proxies_there_is_nothing_to_join(three: dict[str, Featur
     with pytest.raises(InputError, match=r"was trained with hybrid=0, without proxies to join: train all caches again"):
         add(three["audio"], run)
     assert files(run) == before
+
+
+def test_a_run_with_a_branch_of_another_is_refused(three: dict[str, FeatureCache], run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    train([three["image"], three["text"]], other, TINY, seed=5)
+    for suffix in (".safetensors", ".json"):
+        (run / "branches" / f"image{suffix}").write_bytes((other / "branches" / f"image{suffix}").read_bytes())
+    with pytest.raises(InputError, match=r"image\.safetensors was trained with another shared\.safetensors"):
+        add(three["audio"], run)
