@@ -26,7 +26,7 @@ def add(
 ) -> CiimOutcome:
     """Train the branch and proxies of a new modality against a run's frozen head and hybrid proxies.
 
-    No other file of the run is touched, and no other modality's features are read.
+    Neither the shared file nor another branch is touched, and no other modality's features are read.
 
     Args:
         cache: of the new modality.
