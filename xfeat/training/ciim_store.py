@@ -18,9 +18,9 @@ from xfeat.methods.ciim import EMBED_ROWS, make_branch
 from xfeat.methods.ciim_settings import CiimSettings
 from xfeat.methods.ciim_stage import shared_state
 from xfeat.methods.settings import validated
-from xfeat.training.checkpoint import read_tensors, write_tensors
+from xfeat.training.checkpoint import write_tensors
 from xfeat.training.resident import InputScale
-from xfeat.training.store import SCALE, load_note, save_note, sha256
+from xfeat.training.store import SCALE, read_noted, save_note, sha256
 
 BRANCH, PROXIES, CENTRE, HEAD = "branch/", "proxies", "centre", "head."
 BEFORE, AFTER, ONLY = "before the intervention", "after the intervention", "embedding"
@@ -98,11 +98,7 @@ def load_shared(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         InputError: missing, damaged, or not the file its note was written for.
     """
-    note = load_note(path.with_suffix(".json"))
-    tensors, _ = read_tensors(path)
-    if note.get("sha256") != sha256(path):
-        raise InputError(f"{path} is not the file that {path.stem}.json was written for: train the run again")
-    return tensors, note
+    return read_noted(path)
 
 
 def save_causal(
@@ -136,10 +132,7 @@ def load_causal(path: Path) -> StoredCausal:
     Raises:
         InputError: missing, damaged, not the file its note was written for, or beside another run's head.
     """
-    note = load_note(path.with_suffix(".json"))
-    tensors, _ = read_tensors(path)
-    if note.get("sha256") != sha256(path):
-        raise InputError(f"{path} is not the file that {path.stem}.json was written for: train the run again")
+    tensors, note = read_noted(path)
     file = path.parents[1] / "shared.safetensors"
     shared, about = load_shared(file)
     if note.get("shared") != about["sha256"]:

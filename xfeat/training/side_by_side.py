@@ -5,12 +5,19 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from pydantic import BaseModel
 
+from xfeat.cache import FeatureCache
 from xfeat.progress import progress
+from xfeat.training.group import member_path
+
+Outcome = TypeVar("Outcome")
 
 
 def run_seeds(
@@ -38,6 +45,43 @@ def run_seeds(
                 advance()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def train_members(
+    train: Callable[..., Outcome],
+    caches: Sequence[FeatureCache],
+    out: Path,
+    settings: BaseModel,
+    seeds: Sequence[int],
+    device: torch.device,
+    processes: int | None = None,
+) -> dict[int, Outcome]:
+    """Train one run of a group for every seed, side by side, and return what each left behind.
+
+    Args:
+        train: of a method, a function of a module; it takes caches, a run, settings, ``seed``, ``device``, ``resume``.
+        caches: one per modality.
+        out: the group's folder.
+        settings: of the method.
+        seeds: different.
+        device: see ``run_seeds``.
+        processes: see ``run_seeds``.
+
+    Raises:
+        InputError: as ``train``.
+    """
+    paths = [cache.path for cache in caches]
+    run_seeds(partial(_train_one, train, paths, out, settings, str(device)), seeds, device, processes)
+    return {
+        seed: train(caches, member_path(out, seed), settings, seed=seed, device=device, resume=True) for seed in seeds
+    }
+
+
+def _train_one(
+    train: Callable[..., object], caches: Sequence[Path], out: Path, settings: BaseModel, device: str, seed: int
+) -> None:
+    opened, run = [FeatureCache(path) for path in caches], member_path(out, seed)
+    train(opened, run, settings, seed=seed, device=torch.device(device), resume=True)
 
 
 def _start_worker(threads: int) -> None:

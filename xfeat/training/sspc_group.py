@@ -1,7 +1,6 @@
 """Trains SSPC for many seeds, each into a run of its own beside the others."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -9,7 +8,7 @@ import torch
 from xfeat.cache import FeatureCache
 from xfeat.methods.sspc_settings import SspcSettings
 from xfeat.training.group import check_new_group, claim_group, is_group, member_path
-from xfeat.training.side_by_side import run_seeds
+from xfeat.training.side_by_side import train_members
 from xfeat.training.sspc import METHOD, SspcOutcome, begin, train
 from xfeat.training.sspc_data import read
 
@@ -45,13 +44,4 @@ def train_group(
     if not is_group(out):
         read(caches, chosen, device)
     claim_group(out, seeds, METHOD, resume)
-    paths = [cache.path for cache in caches]
-    run_seeds(partial(_train_one, paths, out, settings, str(device)), seeds, device, processes)
-    return {
-        seed: train(caches, member_path(out, seed), settings, seed=seed, device=device, resume=True) for seed in seeds
-    }
-
-
-def _train_one(caches: Sequence[Path], out: Path, settings: SspcSettings, device: str, seed: int) -> None:
-    opened, run = [FeatureCache(path) for path in caches], member_path(out, seed)
-    train(opened, run, settings, seed=seed, device=torch.device(device), resume=True)
+    return train_members(train, caches, out, settings, seeds, device, processes)

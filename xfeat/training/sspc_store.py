@@ -16,10 +16,10 @@ from xfeat.heads import GatedOutput
 from xfeat.methods.settings import validated
 from xfeat.methods.sspc import ModalityHead
 from xfeat.methods.sspc_settings import SspcSettings
-from xfeat.training.checkpoint import read_tensors, write_tensors
+from xfeat.training.checkpoint import write_tensors
 from xfeat.training.paired import Column
 from xfeat.training.resident import InputScale
-from xfeat.training.store import SCALE, load_note, save_note, sha256
+from xfeat.training.store import SCALE, read_noted, save_note, sha256
 
 Weights: TypeAlias = Literal["kept", "raw", "ema"]
 PIECE = 2048  # rows at a time
@@ -97,10 +97,7 @@ def load_gated(path: Path, weights: Weights = "kept") -> StoredGated:
     Raises:
         InputError: missing, damaged, not the file its note was written for, or without averaged weights.
     """
-    note = load_note(path.with_suffix(".json"))
-    tensors, _ = read_tensors(path)
-    if note.get("sha256") != sha256(path):
-        raise InputError(f"{path} is not the file that {path.stem}.json was written for: train the run again")
+    tensors, note = read_noted(path)
     try:
         kind = note["weights"] if weights == "kept" else weights
         state = {name[4:]: value for name, value in tensors.items() if name.startswith(f"{kind}/")}

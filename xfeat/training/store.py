@@ -141,10 +141,7 @@ def load_branch(path: Path) -> StoredBranch:
     Raises:
         InputError: missing, damaged, or not the file its note was written for.
     """
-    note = load_note(path.with_suffix(".json"))
-    tensors, _ = read_tensors(path)
-    if note.get("sha256") != sha256(path):
-        raise InputError(f"{path} is not the file that {path.stem}.json was written for: train the branch again")
+    tensors, note = read_noted(path, "train the branch again")
     try:
         weights = {k.removeprefix(HEAD): v for k, v in tensors.items() if k.startswith(HEAD)}
         layers, bias = 2 if "hidden.weight" in weights else 1, float("output.bias" in weights)
@@ -186,6 +183,19 @@ def load_note(path: Path) -> dict[str, Any]:
     if not isinstance(note, dict):
         raise InputError(f"{path} is damaged (not an object)")
     return note
+
+
+def read_noted(path: Path, remedy: str = "train the run again") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A tensor file and its note, which belong together.
+
+    Raises:
+        InputError: missing, damaged, or not the file its note was written for; ``remedy`` says what to do.
+    """
+    note = load_note(path.with_suffix(".json"))
+    tensors, _ = read_tensors(path)
+    if note.get("sha256") != sha256(path):
+        raise InputError(f"{path} is not the file that {path.stem}.json was written for: {remedy}")
+    return tensors, note
 
 
 def is_done(path: Path) -> bool:
