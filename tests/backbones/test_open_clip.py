@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from xfeat.backbones.base import Spec
+from xfeat.backbones.base import Setup, Spec
 from xfeat.backbones.open_clip import open_tower
 from xfeat.backbones.open_clip_weights import find_weights, tensors_sha256
 from xfeat.errors import InputError, SampleError
@@ -66,7 +66,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def tower(weights: Path | str, kind: str, model: str = "xfeat-tiny") -> Any:
-    return open_tower(Spec("open_clip", model, str(weights)), kind, "cpu")
+    return open_tower(Spec("open_clip", model, str(weights)), kind, Setup("cpu"))
 
 
 def literal(weights: Path) -> tuple[Any, Any]:
@@ -278,7 +278,7 @@ def test_a_device_that_is_not_there(weights: Path, device: str) -> None:
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(InputError, match=f"device '{device}'"):
-        open_tower(Spec("open_clip", "xfeat-tiny", str(weights)), "image", device)
+        open_tower(Spec("open_clip", "xfeat-tiny", str(weights)), "image", Setup(device))
 
 
 def test_torch_and_torchvision_that_do_not_belong_together_are_explained(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ class Length:
     def load(self, source): return len(source)
     def encode(self, items): return np.array(items, np.float32)[:, None]
 
-family = Family(lambda spec, kind, device, precision: Length(), (Model("length", ("text",), "1", "characters"),))
+family = Family(lambda spec, kind, setup: Length(), (Model("length", ("text",), "1", "characters"),))
 not_a_family = Length
 """
 
@@ -49,12 +49,12 @@ def test_filters_are_what_the_list_says(row) -> None:  # type: ignore[no-untyped
     ("spec", "kind", "message"),
     [
         ("hog", None, "family:model"),
-        ("filter:hog", None, r"did you mean filters\?.*there is filters, open_clip"),
+        ("filter:hog", None, r"did you mean filters\?.*there is clap, filters, open_clip"),
         ("filters:hogs", None, r"did you mean hog\?.*there is hog, hashing, logmel, strokes"),
-        ("filters:hog", "text", "reads image, not text; for text: filters:hashing"),
+        ("filters:hog", "text", "reads image, not text; for text: .*filters:hashing"),
         ("filters:hog@weights.pt", None, "no weights"),
         ("open_clip:ViT-B-32@openai", None, "--kind"),
-        ("open_clip:ViT-B-32@openai", "audio", "not audio; for audio: filters:logmel"),
+        ("open_clip:ViT-B-32@openai", "audio", "not audio; for audio: .*filters:logmel"),
         ("filters:hog", "strokes", "reads image, not strokes; for strokes: filters:strokes"),
     ],
 )

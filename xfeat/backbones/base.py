@@ -1,6 +1,5 @@
 """What a frozen encoder is to the rest of the package."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,19 +7,51 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from xfeat.cache import Tokens
 from xfeat.errors import InputError
 
-KINDS = ("image", "text", "audio", "strokes")
+KINDS = ("image", "text", "audio", "strokes", "video")
+PRECISIONS = ("fp32", "fp16", "bf16")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a backbone runs.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; families without a network run on the CPU whatever it says.
+        precision: ``fp32``, or ``fp16`` or ``bf16`` autocast; ignored likewise.
+        compile: compile the network with ``torch.compile``.
+        frames: frames that a video backbone samples.
+    """
+
+    device: str = "auto"
+    precision: str = "fp32"
+    compile: bool = False
+    frames: int = 8
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What ``load`` returns for a sample that it had to shorten: extraction counts them.
+
+    Attributes:
+        item: the loaded sample.
+    """
+
+    item: Any
 
 
 class Backbone(Protocol):
     """A frozen encoder of one kind of sample.
 
-    ``load`` is called from several threads at once, ``encode`` from one. A backbone that cuts long samples may count
-    them in an attribute ``truncated`` (int), which extraction reports.
+    ``load`` runs in worker processes: extraction sends ``backbone.load`` there alone, so it can be pickled and does not
+    hold the network. ``encode`` runs in threads of the main process, several at a time. A backbone may have a function
+    ``collate``, which can be pickled too: the workers call it with the list of loaded items and send its result, which
+    can be indexed by a list of places and sliced (a stacked tensor); without one, a batch is the list itself.
 
     Attributes:
-        kind: what it reads: ``image``, ``text``, ``audio`` or ``strokes``.
+        kind: what it reads, of ``KINDS``.
         name: its SPEC without the weights' path, for example ``filters:hog``.
         dim: D, the width of its features.
     """
@@ -32,18 +63,41 @@ class Backbone(Protocol):
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the numbers, as JSON: settings, weights hash, versions. No paths, no times."""
 
-    def load(self, source: Path | str) -> Any:
+    def load(self, source: Path | str, /) -> Any:
         """Decode and preprocess one sample on the CPU.
 
         Args:
-            source: a file for images, audio and strokes, the text itself for text.
+            source: the text itself for text, a file for everything else.
+
+        Returns:
+            The item, or a ``Cut`` that holds it.
 
         Raises:
             SampleError: the sample cannot be read; the message becomes its status.
         """
 
-    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
-        """Encode what ``load`` returned for n samples: (n, D) float32."""
+    def encode(self, items: Any, /) -> NDArray[np.float32]:
+        """Encode a batch of n loaded samples: (n, D) float32."""
+
+
+class TokenBackbone(Backbone, Protocol):
+    """A backbone that can give token sequences too: patches, words, frames or time steps.
+
+    Attributes:
+        token_dim: their width; 0 where this model has none.
+    """
+
+    token_dim: int
+
+    def token_fingerprint(self) -> dict[str, Any]:
+        """Which tokens they are, as JSON: unit, layer, what is left out. Part of the fingerprint of a cache of them."""
+
+    def encode_tokens(self, items: Any, /) -> tuple[NDArray[np.float32], Tokens]:
+        """Encode a batch of n loaded samples.
+
+        Returns:
+            The features (n, D) float32, as ``encode`` gives them, and n sequences of at least one token each, float32.
+        """
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xfeat.backbones.base import Backbone, Spec
+from xfeat.backbones.base import Backbone, Setup, Spec
 from xfeat.backbones.images import READING, open_rgb
 from xfeat.backbones.open_clip_weights import (
     Weights,
@@ -25,31 +25,28 @@ from xfeat.backbones.open_clip_weights import (
     read_shapes,
     tensors_sha256,
 )
-from xfeat.backbones.runtime import exact_float32, import_open_clip, package_version, pick_device
+from xfeat.backbones.runtime import check_precision, exact_float32, import_open_clip, package_version, pick_device
 from xfeat.errors import InputError, SampleError
 
-PRECISIONS = ("fp32", "fp16", "bf16")
 MAX_CHARACTERS = 1_000_000
 _IMAGE_PARTS = ("visual",)
 _TEXT_PARTS = ("text", "transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection")
 
 
-def open_tower(spec: Spec, kind: str, device: str = "auto", precision: str = "fp32") -> Backbone:
+def open_tower(spec: Spec, kind: str, setup: Setup) -> Backbone:
     """Load one tower of a model.
 
     Args:
         spec: ``open_clip:MODEL@WEIGHTS``; weights are a tag, a file, or ``TAG=FILE``.
         kind: ``image`` or ``text``.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        precision: ``fp32``, ``fp16`` or ``bf16``.
+        setup: how it runs.
 
     Raises:
         InputError: a broken installation, an unknown model or tag, weights that are missing or do not fit.
     """
     import_open_clip()
-    if precision not in PRECISIONS:
-        raise InputError(f"precision {precision!r}: choose {', '.join(PRECISIONS)}")
-    where = pick_device(device)
+    precision = check_precision(setup.precision)
+    where = pick_device(setup.device)
     weights = find_weights(spec)
     model, sha256 = _load(spec.model, weights, precision)
     tower = ImageTower if kind == "image" else TextTower

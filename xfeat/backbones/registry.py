@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
-from xfeat.backbones.base import KINDS, Backbone, Spec, parse_spec
+from xfeat.backbones.base import KINDS, Backbone, Setup, Spec, parse_spec
 from xfeat.backbones.filters_audio import LogMelBackbone
 from xfeat.backbones.filters_image import HogBackbone
 from xfeat.backbones.filters_strokes import StrokesBackbone
@@ -13,7 +13,7 @@ from xfeat.backbones.filters_text import HashingBackbone
 from xfeat.errors import InputError
 
 GROUP = "xfeat.backbones"
-Opener = Callable[[Spec, str, str, str], Backbone]
+Opener = Callable[[Spec, str, Setup], Backbone]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Model:
 
     Attributes:
         name: a model, or a pattern such as ``MODEL@WEIGHTS`` where a family takes many.
-        kinds: what it can read, of ``image``, ``text``, ``audio``, ``strokes``.
+        kinds: what it can read, of ``image``, ``text``, ``audio``, ``strokes``, ``video``.
         dim: width of its features in words, for example ``864`` or ``by model``.
         about: a few words.
         needs: an extra or a package beyond the core, empty for none.
@@ -40,7 +40,7 @@ class Family:
     """What an entry point of the group ``xfeat.backbones`` names; the entry point's own name is the family's.
 
     Attributes:
-        open: called with (spec, kind, device, precision); returns a backbone or raises ``InputError``. It should import
+        open: called with (spec, kind, setup); returns a backbone or raises ``InputError``. It should import
             its libraries only when it is called.
         models: what the family offers.
         closed: the models are all there are; any other name is an error.
@@ -72,16 +72,40 @@ _FILTERS: dict[str, tuple[Callable[[], Backbone], Model]] = {
 }
 
 
-def _open_filters(spec: Spec, kind: str, device: str, precision: str) -> Backbone:  # noqa: ARG001 (NumPy: one device, one precision)
+def _open_filters(spec: Spec, kind: str, setup: Setup) -> Backbone:  # noqa: ARG001 (NumPy: one device, one precision)
     if spec.weights:
         raise InputError(f"backbone {spec}: filters have no weights; write {spec.family}:{spec.model}")
     return _FILTERS[spec.model][0]()
 
 
-def _open_clip(spec: Spec, kind: str, device: str, precision: str) -> Backbone:
+def _open_clip(spec: Spec, kind: str, setup: Setup) -> Backbone:
     from xfeat.backbones.open_clip import open_tower
 
-    return open_tower(spec, kind, device, precision)
+    return open_tower(spec, kind, setup)
+
+
+def _timm(spec: Spec, kind: str, setup: Setup) -> Backbone:  # noqa: ARG001 (one kind)
+    from xfeat.backbones.timm import open_images
+
+    return open_images(spec, setup)
+
+
+def _sentence_transformers(spec: Spec, kind: str, setup: Setup) -> Backbone:  # noqa: ARG001 (one kind)
+    from xfeat.backbones.sentence_transformers import open_texts
+
+    return open_texts(spec, setup)
+
+
+def _clap(spec: Spec, kind: str, setup: Setup) -> Backbone:
+    from xfeat.backbones.clap import open_tower
+
+    return open_tower(spec, kind, setup)
+
+
+def _video(spec: Spec, kind: str, setup: Setup) -> Backbone:  # noqa: ARG001 (one kind)
+    from xfeat.backbones.video import open_frames
+
+    return open_frames(spec, setup)
 
 
 _BUILT_IN = {
@@ -94,17 +118,45 @@ _BUILT_IN = {
         ),
         closed=False,
     ),
+    "timm": Family(
+        _timm,
+        (
+            Model("MODEL.TAG", ("image",), "by model", "weights from the hub, e.g. vit_small_patch16_224.augreg_in1k"),
+            Model("MODEL.TAG@FILE", ("image",), "by model", "the same weights from a .safetensors or .pt file"),
+        ),
+        closed=False,
+    ),
+    "sentence-transformers": Family(
+        _sentence_transformers,
+        (
+            Model("NAME", ("text",), "by model", "from the hub, e.g. all-MiniLM-L6-v2", "xfeat[text]"),
+            Model("NAME@FOLDER", ("text",), "by model", "from a folder that holds a saved model", "xfeat[text]"),
+        ),
+        closed=False,
+    ),
+    "clap": Family(
+        _clap,
+        (
+            Model("NAME", ("audio", "text"), "by model", "from the hub, e.g. laion/clap-htsat-unfused", "xfeat[audio]"),
+            Model("NAME@FOLDER", ("audio", "text"), "by model", "from a folder with a saved model", "xfeat[audio]"),
+        ),
+        closed=False,
+    ),
+    "video": Family(
+        _video,
+        (Model("SPEC", ("video",), "as SPEC", "frames by any image backbone, e.g. video:filters:hog", "xfeat[video]"),),
+        closed=False,
+    ),
 }
 
 
-def open_backbone(spec: str, kind: str | None = None, device: str = "auto", precision: str = "fp32") -> Backbone:
+def open_backbone(spec: str, kind: str | None = None, setup: Setup | None = None) -> Backbone:
     """Load a backbone.
 
     Args:
         spec: ``family:model[@weights]``.
-        kind: ``image``, ``text``, ``audio`` or ``strokes``; None where the model reads one kind only.
-        device: ``auto``, ``cpu`` or ``cuda``; ignored by families without a network.
-        precision: ``fp32``, ``fp16`` or ``bf16``; ignored likewise.
+        kind: what to read, of ``KINDS``; None where the model reads one kind only.
+        setup: how it runs; None is the default setup.
 
     Raises:
         InputError: no such family, model or weights; a kind it does not read; a package that is missing or broken.
@@ -119,7 +171,7 @@ def open_backbone(spec: str, kind: str | None = None, device: str = "auto", prec
     if kind not in kinds:
         fitting = sorted(f"{name}:{m.name}" for name, m in list_backbones() if kind in m.kinds)
         raise InputError(f"backbone {spec} reads {' and '.join(kinds)}, not {kind}; for {kind}: {', '.join(fitting)}")
-    return family.open(wanted, kind, device, precision)
+    return family.open(wanted, kind, setup or Setup())
 
 
 def backbone_kinds(spec: str) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
 """What a network runs on: a torch installation that is whole, a device, and float32 that is float32."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 
+from xfeat.backbones.base import PRECISIONS
 from xfeat.errors import InputError
 
 _BROKEN_PAIR = ("torchvision", "undefined symbol", "libtorch", "libcud", "partially initialized")
@@ -30,6 +32,28 @@ def exact_float32() -> AbstractContextManager[None]:
     import torch
 
     return torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
+
+
+def check_precision(precision: str) -> str:
+    """The precision itself.
+
+    Raises:
+        InputError: not one of ``fp32``, ``fp16``, ``bf16``.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision {precision!r}: choose {', '.join(PRECISIONS)}")
+    return precision
+
+
+@contextmanager
+def inference(device: str, precision: str) -> Iterator[None]:
+    """A context for running a network: no gradients, float32 that is float32, autocast in ``fp16`` and ``bf16``."""
+    import torch
+
+    half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision)
+    kind = torch.device(device).type
+    with torch.inference_mode(), exact_float32(), torch.autocast(kind, half, enabled=half is not None):
+        yield
 
 
 def package_version(package: str) -> str:

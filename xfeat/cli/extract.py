@@ -37,6 +37,7 @@ def extract(
 
     Run the same command again to resume. A sample that cannot be read is kept as a row with the reason.
     """
+    from xfeat.backbones.base import Setup
     from xfeat.backbones.registry import backbone_kinds, open_backbone
     from xfeat.extraction.pipeline import ExtractionInterrupted, extract
     from xfeat.samples.manifest import read_manifest
@@ -47,7 +48,7 @@ def extract(
     _one_of("--kind", what, KINDS)
     chosen: Any = {"kind": what, "dtype": dtype, "on_error": on_error}  # checked above; mypy cannot narrow a str
     samples = read_manifest(manifest, modality, column=column, root=root, kind=chosen["kind"], text_files=text_files)
-    encoder = open_backbone(backbone, what, device)
+    encoder = open_backbone(backbone, what, Setup(device))
     target = out or default_cache(manifest, modality, encoder.name)
     try:
         report = extract(

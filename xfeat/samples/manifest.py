@@ -11,7 +11,7 @@ from xfeat.samples.labels import class_order, labels_from_names, split_cell
 from xfeat.samples.paths import Rooted
 from xfeat.samples.tables import DELIMITERS, JSON_LINES, Table, read_table
 
-Kind = Literal["image", "text", "audio", "strokes"]
+Kind = Literal["image", "text", "audio", "strokes", "video"]
 ABOUT = ("id", "split", "label", "pair", "camera")  # columns about the sample; every other one is a modality
 
 
@@ -24,7 +24,7 @@ class Samples:
         sources: (n,) root-relative POSIX paths, or the texts themselves; '' where the row has none.
         root: folder the paths are relative to, absolute.
         left_out: rows without this modality (another modality of theirs is filled).
-        kind: ``image``, ``text``, ``audio`` or ``strokes``.
+        kind: ``image``, ``text``, ``audio``, ``strokes`` or ``video``.
     """
 
     columns: Columns
