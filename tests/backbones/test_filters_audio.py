@@ -182,3 +182,36 @@ def test_spoken_digits_are_told_apart(shared_data: Path) -> None:
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))
     model.fit(LOGMEL.encode(takes[True][0]), takes[True][1])
     assert model.score(LOGMEL.encode(takes[False][0]), takes[False][1]) > 0.94
+
+
+def test_tokens_are_the_frames_that_the_statistics_are_of(tmp_path: Path) -> None:
+    waves = [tone(500), np.concatenate([tone(300), tone(900)]), tone(800, 0.025)]
+    items = []
+    for wave in waves:
+        soundfile.write(tmp_path / "x.wav", wave, 16_000, subtype="FLOAT")
+        items.append(LOGMEL.load(tmp_path / "x.wav"))
+    rows, tokens = LOGMEL.encode_tokens(items)
+    np.testing.assert_array_equal(rows, LOGMEL.encode(items))
+    assert tokens.values.dtype == np.float32
+    assert tokens.values.shape[1] == LOGMEL.token_dim
+    assert tokens.lengths[-1] == 1
+    for place, row in enumerate(rows):
+        frames = tokens.values[tokens.offsets[place] : tokens.offsets[place + 1]]
+        np.testing.assert_allclose(frames.mean(axis=0), row[:BANDS], atol=1e-5)
+        np.testing.assert_allclose(frames.max(axis=0), row[3 * BANDS : 4 * BANDS], atol=1e-5)
+    both = tokens.values[tokens.offsets[1] : tokens.offsets[2]]
+    low, high = (int(mel_filters()[:, round(hz / 31.25)].argmax()) for hz in (300, 900))
+    assert abs(int(both[2].argmax()) - low) <= 1
+    assert abs(int(both[-3].argmax()) - high) <= 1
+    assert LOGMEL.encode_tokens([])[1].values.shape == (0, BANDS)
+
+
+def test_one_token_by_hand(tmp_path: Path) -> None:
+    """A single frame: its spectrum by the sum over samples, its bands by the filters, against its loudest band."""
+    soundfile.write(tmp_path / "x.wav", tone(1000, 0.025), 16_000, subtype="FLOAT")
+    item = LOGMEL.load(tmp_path / "x.wav")
+    windowed = [float(item[n]) * (0.5 - 0.5 * math.cos(2 * math.pi * n / 400)) for n in range(400)]
+    turns = np.exp(-2j * np.pi * np.outer(np.arange(257), np.arange(400)) / 512)
+    decibels = 10 * np.log10(np.maximum(mel_filters() @ np.abs(turns @ windowed) ** 2, 1e-30))
+    expected = np.maximum(decibels - decibels.max(), -80) / 20
+    np.testing.assert_allclose(LOGMEL.encode_tokens([item])[1].values, expected[None], atol=1e-5)

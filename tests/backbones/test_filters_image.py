@@ -188,3 +188,20 @@ def test_a_file_that_cannot_be_read_says_why(
         HOG.load(tmp_path / name)
     assert tmp_path.name not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_tokens_are_the_blocks_of_gradients() -> None:
+    images = [noise(seed) for seed in range(3)]
+    rows, tokens = HOG.encode_tokens(images)
+    np.testing.assert_array_equal(rows, HOG.encode(images))
+    assert tokens.lengths.tolist() == [16, 16, 16]
+    assert tokens.values.shape[1] == HOG.token_dim
+    expected = np.concatenate([literal_gradients(image).reshape(16, 48) for image in images])
+    np.testing.assert_allclose(tokens.values, expected, atol=1e-6)
+    assert len(HOG.encode_tokens([])[1]) == 0
+
+
+def test_a_decoded_image_loads_as_its_file(tmp_path: Path) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
+    image.save(tmp_path / "x.png")
+    np.testing.assert_array_equal(HOG.from_image(image), HOG.load(tmp_path / "x.png"))

@@ -113,3 +113,20 @@ def test_no_texts_give_no_rows() -> None:
 def test_fingerprint_is_json() -> None:
     fingerprint = HASHING.fingerprint()
     assert json.loads(json.dumps(fingerprint)) == fingerprint
+
+
+@given(st.lists(st.lists(WORDS, min_size=1, max_size=4), min_size=1, max_size=3))
+def test_tokens_are_the_words_by_hand(texts: list[list[str]]) -> None:
+    items = [HASHING.load(" ".join(words)) for words in texts]
+    rows, tokens = HASHING.encode_tokens(items)
+    np.testing.assert_array_equal(rows, HASHING.encode(items))
+    every = [item.split(" ") for item in items]
+    assert tokens.lengths.tolist() == [len(words) for words in every]
+    expected = [literal([word])[:1024] for words in every for word in words]
+    np.testing.assert_allclose(tokens.values, expected, atol=1e-6)
+    assert tokens.values.dtype == np.float32
+
+
+def test_tokens_of_texts_without_words_and_of_very_long_ones() -> None:
+    assert HASHING.encode_tokens([HASHING.load("?!"), HASHING.load("a " * 600)])[1].lengths.tolist() == [1, 512]
+    assert HASHING.encode_tokens([])[1].values.shape == (0, HASHING.token_dim)

@@ -1,10 +1,11 @@
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from xfeat.backbones.images import open_rgb
+from xfeat.backbones.images import ImageReader, open_rgb
 from xfeat.errors import SampleError
 
 
@@ -51,3 +52,9 @@ def test_refuses_a_decompression_bomb_by_its_header(tmp_path: Path) -> None:
     Image.new("1", (10_000, 9_000)).save(path)
     with pytest.raises(SampleError, match="over the limit"):
         open_rgb(path)
+
+
+def test_a_reader_opens_prepares_and_can_be_pickled(tmp_path: Path) -> None:
+    Image.new("L", (2, 3), 7).save(tmp_path / "a.png")
+    reader = pickle.loads(pickle.dumps(ImageReader(np.asarray)))
+    assert reader(tmp_path / "a.png").tolist() == np.full((3, 2, 3), 7).tolist()

@@ -1,13 +1,12 @@
 """The oracle is open_clip itself, called literally on a tiny model with random weights in a local file."""
 
 import json
-import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import numpy as np
 import open_clip
 import pytest
@@ -15,58 +14,24 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from xfeat.backbones.base import Setup, Spec
+from xfeat.backbones.base import Cut, Setup, Spec
 from xfeat.backbones.open_clip import open_tower
-from xfeat.backbones.open_clip_weights import find_weights, tensors_sha256
-from xfeat.errors import InputError, SampleError
 
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
-    "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-}
-LARGER = {**TINY, "vision_cfg": {**TINY["vision_cfg"], "image_size": 64}}
-WIDER = {**TINY, "text_cfg": {**TINY["text_cfg"], "width": 32}}
-OTHER = {**TINY, "vision_cfg": {**TINY["vision_cfg"], "layers": 2}}
-
-
-@pytest.fixture(autouse=True)
-def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+CPU = Setup("cpu")
+WORKER = """
+import pickle, sys
+from xfeat.backbones.base import Cut
+batches = []
+for load, collate, sources in pickle.loads(sys.stdin.buffer.read()):
+    items = [load(source) for source in sources]
+    batches.append(collate([item.item if isinstance(item, Cut) else item for item in items]).numpy())
+sys.stdout.buffer.write(pickle.dumps(batches))
+"""
+pytestmark = pytest.mark.usefixtures("offline")
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of the model xfeat-tiny; registers the configurations with open_clip."""
-    folder = tmp_path_factory.mktemp("open_clip")
-    (folder / "configs").mkdir()
-    for name, config in {
-        "xfeat-tiny": TINY,
-        "xfeat-larger": LARGER,
-        "xfeat-wider": WIDER,
-        "xfeat-other": OTHER,
-    }.items():
-        (folder / "configs" / f"{name}.json").write_text(json.dumps(config))
-    open_clip.add_model_config(folder / "configs")
-    torch.manual_seed(0)
-    save_file(open_clip.create_model("xfeat-tiny").state_dict(), folder / "tiny.safetensors")
-    return folder / "tiny.safetensors"
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    paths = []
-    for number, (height, width) in enumerate([(40, 60), (32, 32), (20, 90)]):
-        paths.append(folder / f"{number}.png")
-        Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(paths[-1])
-    return paths
-
-
-def tower(weights: Path | str, kind: str, model: str = "xfeat-tiny") -> Any:
-    return open_tower(Spec("open_clip", model, str(weights)), kind, Setup("cpu"))
+def tower(weights: Path | str, kind: str, setup: Setup = CPU) -> Any:
+    return open_tower(Spec("open_clip", "xfeat-tiny", str(weights)), kind, setup)
 
 
 def literal(weights: Path) -> tuple[Any, Any]:
@@ -74,223 +39,117 @@ def literal(weights: Path) -> tuple[Any, Any]:
     return model.eval(), preprocess
 
 
-def test_image_features_are_those_of_open_clip(weights: Path, pictures: list[Path]) -> None:
-    model, preprocess = literal(weights)
+def test_image_features_are_those_of_open_clip(clip_weights: Path, pictures: list[Path]) -> None:
+    model, preprocess = literal(clip_weights)
     with torch.no_grad():
         expected = torch.cat([model.encode_image(preprocess(Image.open(path))[None]) for path in pictures]).numpy()
-    mine = tower(weights, "image")
+    mine = tower(clip_weights, "image")
     features = mine.encode([mine.load(path) for path in pictures])
     assert features.dtype == np.float32
     assert features.shape == (3, mine.dim) == (3, 16)
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_text_features_are_those_of_open_clip(weights: Path) -> None:
+def test_text_features_are_those_of_open_clip(clip_weights: Path) -> None:
     texts = ["a red square", "Ein Hund läuft.", "word " * 50]
-    model, _ = literal(weights)
+    model, _ = literal(clip_weights)
     with torch.no_grad():
         expected = model.encode_text(open_clip.get_tokenizer("xfeat-tiny")(texts)).numpy()
-    mine = tower(weights, "text")
-    np.testing.assert_allclose(mine.encode([mine.load(text) for text in texts]), expected, rtol=1e-4, atol=1e-6)
+    mine = tower(clip_weights, "text")
+    np.testing.assert_allclose(mine.encode([loaded(mine, text) for text in texts]), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("words", [1, 9, 10, 11, 40])
-def test_counts_a_text_as_truncated_when_it_is_longer_than_the_context(weights: Path, words: int) -> None:
-    mine = tower(weights, "text")
-    mine.load("cat " * words)
-    assert mine.truncated == int(words + 2 > 12)  # start and end marks take two of the twelve places
+def loaded(mine: Any, text: str) -> Any:
+    item = mine.load(text)
+    return item.item if isinstance(item, Cut) else item
 
 
-@pytest.mark.parametrize("text", ["", " \n\t", "&nbsp;"])  # the tokenizer decodes HTML: the last is a space
-def test_an_empty_text_is_a_failed_sample(weights: Path, text: str) -> None:
-    with pytest.raises(SampleError, match="empty text"):
-        tower(weights, "text").load(text)
+def test_a_batch_is_a_list_of_items_or_what_collate_makes_of_it(clip_weights: Path, pictures: list[Path]) -> None:
+    for mine, sources in ((tower(clip_weights, "image"), pictures), (tower(clip_weights, "text"), ["one", "two", "3"])):
+        items = [mine.load(source) for source in sources]
+        batch = mine.collate(items)
+        assert np.array_equal(mine.encode(batch), mine.encode(items))
+        assert np.allclose(mine.encode(batch[[2, 0]]), mine.encode(items)[[2, 0]], atol=1e-6)
 
 
-def test_nothing_gives_no_rows(weights: Path) -> None:
-    assert tower(weights, "image").encode([]).shape == tower(weights, "text").encode([]).shape == (0, 16)
+def test_what_workers_are_sent_is_small_and_works_in_another_process(clip_weights: Path, pictures: list[Path]) -> None:
+    image, text = tower(clip_weights, "image"), tower(clip_weights, "text")
+    jobs = [(image.load, image.collate, pictures), (text.load, text.collate, ["a cat", "word " * 50])]
+    sent = pickle.dumps(jobs)
+    assert len(sent) < 5_000
+    done = subprocess.run([sys.executable, "-c", WORKER], input=sent, capture_output=True, check=True)
+    for mine, (_, _, sources), theirs in zip((image, text), jobs, pickle.loads(done.stdout), strict=True):
+        assert np.array_equal(theirs, mine.collate([loaded(mine, source) for source in sources]).numpy())
 
 
-def test_only_the_tower_in_use_stays_in_memory(weights: Path) -> None:
-    whole = sum(p.numel() for p in literal(weights)[0].parameters())
-    image, text = (sum(p.numel() for p in tower(weights, kind)._model.parameters()) for kind in ("image", "text"))
+@pytest.mark.parametrize("kind", ["image", "text"])
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_is_near_and_says_so(
+    clip_weights: Path, pictures: list[Path], kind: str, precision: str
+) -> None:
+    exact, half = tower(clip_weights, kind), tower(clip_weights, kind, Setup("cpu", precision))
+    items = [exact.load(source) for source in (pictures if kind == "image" else ["a", "b c"])]
+    expected, features = exact.encode(items), half.encode(items)
+    assert features.dtype == np.float32
+    assert 0 < np.abs(features - expected).max() < 0.05 * np.abs(expected).max()
+    assert half.fingerprint()["precision"] == f"{precision} autocast"
+    assert half.fingerprint()["weights_sha256"] == exact.fingerprint()["weights_sha256"]
+
+
+def test_nothing_gives_no_rows(clip_weights: Path) -> None:
+    assert tower(clip_weights, "image").encode([]).shape == tower(clip_weights, "text").encode([]).shape == (0, 16)
+
+
+def test_only_the_tower_in_use_stays_in_memory(clip_weights: Path) -> None:
+    whole = sum(p.numel() for p in literal(clip_weights)[0].parameters())
+    image, text = (sum(p.numel() for p in tower(clip_weights, kind)._model.parameters()) for kind in ("image", "text"))
     assert image < whole
     assert text < whole
     assert image + text <= whole + 1  # the temperature is in both
 
 
 @pytest.mark.parametrize("form", ["plain.pt", "wrapped.pth", "parallel.pt"])
-def test_the_container_of_the_weights_does_not_matter(weights: Path, tmp_path: Path, form: str) -> None:
-    state: dict[str, Any] = literal(weights)[0].state_dict()
+def test_the_container_of_the_weights_does_not_matter(clip_weights: Path, tmp_path: Path, form: str) -> None:
+    state: dict[str, Any] = literal(clip_weights)[0].state_dict()
     if form == "wrapped.pth":
         state = {"epoch": 3, "state_dict": state}
     if form == "parallel.pt":
         state = {f"module.{name}": tensor for name, tensor in state.items()}
     torch.save(state, tmp_path / form)
-    assert tower(tmp_path / form, "image").fingerprint() == tower(weights, "image").fingerprint()
+    assert tower(tmp_path / form, "image").fingerprint() == tower(clip_weights, "image").fingerprint()
 
 
-def test_the_fingerprint_says_what_decides_the_numbers(weights: Path) -> None:
-    image, text = (tower(weights, kind).fingerprint() for kind in ("image", "text"))
-    assert image["model"] == TINY
+def test_the_fingerprint_says_what_decides_the_numbers(clip_weights: Path) -> None:
+    image, text = (tower(clip_weights, kind).fingerprint() for kind in ("image", "text"))
+    assert image["model"] == open_clip.get_model_config("xfeat-tiny")
     assert image["preprocess"]["size"] == (32, 32)
     assert image["weights_sha256"] == text["weights_sha256"]
     assert text["tokenizer"]["context_length"] == 12
     assert image["precision"] == "fp32"
     assert image["output"]["normalised"] is False
     assert all(image["versions"].values())
-    assert str(weights.parent) not in json.dumps([image, text])
+    assert str(clip_weights.parent) not in json.dumps([image, text])
 
 
-def test_one_other_number_in_the_weights_is_another_fingerprint(weights: Path, tmp_path: Path) -> None:
-    state = literal(weights)[0].state_dict()
+def test_one_other_number_in_the_weights_is_another_fingerprint(clip_weights: Path, tmp_path: Path) -> None:
+    state = literal(clip_weights)[0].state_dict()
     state["visual.proj"][0, 0] += 1e-3
     save_file(state, tmp_path / "w.safetensors")
-    assert tower(tmp_path / "w.safetensors", "image").fingerprint() != tower(weights, "image").fingerprint()
-
-
-def test_the_hash_sees_names_types_and_shapes() -> None:
-    states = [
-        {"a": torch.zeros(4)},
-        {"b": torch.zeros(4)},
-        {"a": torch.zeros(2, 2)},
-        {"a": torch.zeros(4, dtype=torch.int32)},
-        {"a": torch.zeros(8, dtype=torch.bfloat16)},
-        {"a": torch.tensor(0.0)},
-    ]
-    assert len({tensors_sha256(state) for state in states}) == len(states)
-    rows = torch.arange(6.0).reshape(2, 3)
-    assert tensors_sha256({"a": rows.T.contiguous().T}) == tensors_sha256({"a": rows})
-
-
-class Evil:
-    """Unpickling it runs a command."""
-
-    def __init__(self, witness: Path) -> None:
-        self.witness = witness
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.witness),)
-
-
-def test_a_weights_file_is_never_unpickled(weights: Path, tmp_path: Path) -> None:
-    torch.save({"state_dict": Evil(tmp_path / "ran")}, tmp_path / "w.pt")
-    with pytest.raises(InputError, match="cannot be read as tensors"):
-        tower(tmp_path / "w.pt", "image")
-    assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"not weights"])
-def test_refuses_a_file_that_is_no_weights(weights: Path, tmp_path: Path, name: str, content: bytes) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read as tensors") as caught:
-        tower(tmp_path / name, "image")
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("model", ["xfeat-other", "xfeat-wider", "xfeat-larger"])
-def test_refuses_weights_of_another_model(weights: Path, model: str) -> None:
-    # For the larger image open_clip alone would resample the positions and go on.
-    with pytest.raises(InputError, match=f"does not fit open_clip model {model}") as caught:
-        tower(weights, "image", model)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("model", "asked", "message"),
-    [
-        ("xfeat-tinny", "x", r"did you mean xfeat-tiny"),
-        ("ViT-B-32", "", r"no weights given.*ViT-B-32@TAG.*laion2b_s34b_b79k"),
-        ("xfeat-tiny", "", "no tags, pass a file"),
-        ("ViT-B-32", "laion2b_s34b_b79", r"did you mean laion2b_s34b_b79k"),
-        ("ViT-B-32-quickgelu", "laion2b_s34b_b79k", "belongs to ViT-B-32"),
-        ("ViT-B-32", "none/w.pt", "does not exist"),
-        ("ViT-B-32", "openai", "QuickGELU.*use open_clip:ViT-B-32-quickgelu@"),
-        ("ViT-B-32", "openai=w.pt", "does not exist"),
-        ("ViT-B-32", "laion2b_s34b_b79k", r"cannot be downloaded.*ViT-B-32@laion2b_s34b_b79k=/path"),
-    ],
-)
-def test_refuses_in_one_clear_line(weights: Path, model: str, asked: str, message: str) -> None:
-    with pytest.raises(InputError, match=message) as caught:
-        tower(asked, "image", model)
-    assert "\n" not in str(caught.value)
-
-
-def test_every_published_pair_of_other_activation_names_a_model_that_exists(weights: Path) -> None:
-    wrong = [
-        Spec("open_clip", model, tag)
-        for model, tag in open_clip.list_pretrained()
-        if bool(open_clip.get_model_config(model).get("quick_gelu"))
-        != bool(open_clip.pretrained.get_pretrained_cfg(model, tag).get("quick_gelu"))
-        and model != "roberta-ViT-B-32"  # its one tag does not state what its one configuration does
-    ]
-    assert wrong
-    for spec in wrong:
-        with pytest.raises(InputError, match="QuickGELU") as caught:
-            find_weights(spec)
-        advised = str(caught.value).partition("use open_clip:")[2].removesuffix("@...")
-        assert find_weights(Spec("open_clip", advised, spec.weights)).tag == spec.weights
-    assert find_weights(Spec("open_clip", "roberta-ViT-B-32", "laion2b_s12b_b32k")).tag
-
-
-def test_a_file_is_known_to_use_quickgelu_by_its_name_its_place_or_its_configuration(tmp_path: Path) -> None:
-    published = tmp_path / "ViT-B-32.pt"  # the name of OpenAI's file
-    named = tmp_path / "vit_b_32-quickgelu-mine.pt"
-    cached = tmp_path / "models--timm--vit_base_patch32_clip_224.openai" / "snapshots" / "0" / "model.safetensors"
-    beside = tmp_path / "run" / "w.safetensors"
-    for file in (published, named, cached, beside):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"")
-    (tmp_path / "run" / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"quick_gelu": True}}))
-    for file in (published, named, cached, beside):
-        with pytest.raises(InputError, match="use open_clip:ViT-B-32-quickgelu@"):
-            find_weights(Spec("open_clip", "ViT-B-32", str(file)))
+    assert tower(tmp_path / "w.safetensors", "image").fingerprint() != tower(clip_weights, "image").fingerprint()
 
 
 def test_preprocessing_comes_from_the_configuration_beside_the_weights(
-    weights: Path, pictures: list[Path], tmp_path: Path
+    clip_weights: Path, pictures: list[Path], tmp_path: Path
 ) -> None:
     settings = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "interpolation": "bilinear", "resize_mode": "squash"}
-    (tmp_path / "w.safetensors").write_bytes(weights.read_bytes())
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": TINY, "preprocess_cfg": settings}))
+    (tmp_path / "w.safetensors").write_bytes(clip_weights.read_bytes())
+    (tmp_path / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": {"embed_dim": 16}, "preprocess_cfg": settings})
+    )
     _, _, preprocess = open_clip.create_model_and_transforms(
         "xfeat-tiny", image_mean=(0.5, 0.4, 0.3), image_std=(0.2,) * 3, image_interpolation="bilinear",
         image_resize_mode="squash",
     )  # fmt: skip
     mine = tower(tmp_path / "w.safetensors", "image")
     torch.testing.assert_close(mine.load(pictures[2]), preprocess(Image.open(pictures[2])))
-    assert mine.fingerprint() != tower(weights, "image").fingerprint()
-
-
-def test_a_file_whose_preprocessing_cannot_be_told_needs_its_tag(tmp_path: Path) -> None:
-    file = tmp_path / "w.safetensors"
-    file.write_bytes(b"")
-    with pytest.raises(InputError, match=r"image preprocessing.*@TAG=.*laion2b_s32b_b82k"):
-        find_weights(Spec("open_clip", "ViT-L-14", str(file)))
-    assert find_weights(Spec("open_clip", "ViT-L-14", f"laion2b_s32b_b82k={file}")).preprocess["mean"] == [0.5] * 3
-    siglip = find_weights(Spec("open_clip", "ViT-B-16-SigLIP", str(file))).preprocess
-    assert (siglip["mean"], siglip["resize_mode"]) == ([0.5] * 3, "squash")
-
-
-@pytest.mark.parametrize("device", ["gpu", "cuda"])
-def test_a_device_that_is_not_there(weights: Path, device: str) -> None:
-    if device == "cuda" and torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    with pytest.raises(InputError, match=f"device '{device}'"):
-        open_tower(Spec("open_clip", "xfeat-tiny", str(weights)), "image", Setup(device))
-
-
-def test_torch_and_torchvision_that_do_not_belong_together_are_explained(tmp_path: Path) -> None:
-    (tmp_path / "torchvision").mkdir()
-    (tmp_path / "torchvision" / "__init__.py").write_text(
-        "raise RuntimeError('operator torchvision::nms does not exist')"
-    )
-    code = "from xfeat.backbones.registry import open_backbone; open_backbone('open_clip:RN50@openai', 'image')"
-    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-    )
-    last = done.stderr.splitlines()[-1]
-    assert "not a matching pair" in last
-    assert "pip install --force-reinstall torch torchvision --index-url" in last
+    assert mine.fingerprint() != tower(clip_weights, "image").fingerprint()

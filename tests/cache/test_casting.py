@@ -5,7 +5,7 @@ import pytest
 
 from tests.cache.building import assert_same_tokens, make_features, make_plan, make_tokens
 from xfeat.cache import CacheWriter, Columns, FeatureCache, Tokens
-from xfeat.cache.casting import cast_tokens
+from xfeat.cache.casting import cast_tokens, finite_rows
 from xfeat.errors import InputError
 
 COLUMNS = Columns(["a", "b", "c"], ["train"] * 3)
@@ -57,10 +57,10 @@ def test_a_writer_leaves_nothing_of_a_shard_it_refuses(tmp_path: Path) -> None:
             writer.write(0, make_features(plan), tokens=tokens)
         assert list((tmp_path / "c").glob("*.h5*")) == []
         for wrong in (None, Tokens(np.ones((4, 2)), np.arange(5)), tokens.slice(0, 3)):
-            with pytest.raises(ValueError, match="shard 0 takes"):
+            with pytest.raises(ValueError, match="this shard takes"):
                 writer.write(0, make_features(plan), tokens=wrong)
     other = make_plan(4)
-    with CacheWriter(tmp_path / "d", other) as writer, pytest.raises(ValueError, match="shard 0 takes"):
+    with CacheWriter(tmp_path / "d", other) as writer, pytest.raises(ValueError, match="this shard takes"):
         writer.write(0, make_features(other), tokens=tokens)
 
 
@@ -77,3 +77,12 @@ def test_a_failed_sample_is_left_out_with_its_tokens(tmp_path: Path) -> None:
     assert everything.tokens is not None
     assert everything.tokens.lengths.tolist() == [tokens.lengths[0], 0, 0, 0]
     assert_same_tokens(FeatureCache(tmp_path / "c").load(with_tokens=True).tokens, tokens.slice(0, 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_finite_rows_of_every_number_there_is(dtype: type) -> None:
+    with np.errstate(invalid="ignore"):
+        values = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(dtype).reshape(-1, 8)
+    for given in (values, np.asfortranarray(values)):
+        np.testing.assert_array_equal(finite_rows(given), np.isfinite(values).all(axis=1))
+    assert finite_rows(np.empty((2, 0), dtype)).all()

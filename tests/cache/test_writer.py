@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.cache.building import make_features, make_plan, write_cache
 from xfeat.cache import CacheWriter, Columns, FeatureCache
+from xfeat.cache.keys import source_keys
 from xfeat.errors import InputError
 
 
@@ -132,7 +133,8 @@ def test_other_samples_are_refused(tmp_path: Path) -> None:
     plan = make_plan()
     write_cache(tmp_path / "c", plan)
     renamed = dataclasses.replace(plan.columns, split=["train"] * 50)
-    for changed in (dataclasses.replace(plan, columns=renamed), dataclasses.replace(plan, sources=plan.columns.ids)):
+    keys = source_keys(plan.columns.ids)
+    for changed in (dataclasses.replace(plan, columns=renamed), dataclasses.replace(plan, sources=keys)):
         with pytest.raises(InputError, match="other samples"), CacheWriter(tmp_path / "c", changed):
             pass
     with (

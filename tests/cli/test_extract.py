@@ -112,6 +112,8 @@ def test_pen_strokes(xfeat, tmp_path: Path, modality: str, backbone: str) -> Non
     assert "line 3 is not x,y or x,y,t: 'nine,9,20' (first: b.txt)" in out
     assert "file not found (first: c.txt)" in out
     bad(xfeat("extract", table, "--modality", modality, "--backbone", "filters:hog"), "reads image, not strokes")
+    words = ("extract", table, "--modality", modality, "--backbone", backbone, "--out", tmp_path / "t")
+    bad(xfeat(*words, "--tokens"), "gives no token sequences")
 
 
 def test_text_files(xfeat, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -138,15 +140,66 @@ def test_nothing_readable_exits_with_two(xfeat, tmp_path: Path) -> None:  # type
         (("--backbone", "nothing:hog"), ("no backbone family 'nothing'",)),
         (("--backbone", "hog"), ("family:model",)),
         (("--backbone", "filters:hashing"), ("reads text, not image",)),
-        (("--backbone", "filters:hog", "--kind", "picture"), ("--kind 'picture'", "image, text, audio, strokes")),
+        (
+            ("--backbone", "filters:hog", "--kind", "picture"),
+            ("--kind 'picture'", "image, text, audio, strokes, video"),
+        ),
         (("--backbone", "filters:hog", "--dtype", "bfloat16"), ("--dtype 'bfloat16'",)),
         (("--backbone", "filters:hog", "--on-error", "skip"), ("--on-error 'skip'",)),
+        (("--backbone", "filters:hog", "--precision", "fp8"), ("--precision 'fp8'", "fp32, fp16, bf16")),
+        (("--backbone", "filters:hog", "--device", "gpu"), ("--device 'gpu'", "auto, cpu, cuda or cuda:N")),
+        (("--backbone", "filters:hog", "--device", "cuda:-1"), ("--device 'cuda:-1'",)),
         (("--backbone", "filters:hog", "--column", "picture"), ("picture",)),
         (("--backbone", "filters:hog", "--root", "/nonexistent"), ("/nonexistent",)),
     ],
 )
 def test_bad_options(xfeat, manifest: Path, options: tuple[str, ...], words: tuple[str, ...]) -> None:  # type: ignore[no-untyped-def]
     bad(xfeat("extract", manifest, "--modality", "image", *options), *words)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--frames", "0"), ("--workers", "-1"), ("--batch-size", "0")])
+def test_numbers_out_of_range(xfeat, manifest: Path, option: str, value: str) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = xfeat("extract", manifest, "--modality", "image", "--backbone", "filters:hog", option, value)
+    assert (code, out) == (2, "")
+    assert option in err
+    assert "Traceback" not in err
+
+
+def test_token_sequences(xfeat, manifest: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    words = ("extract", manifest, "--modality", "image", "--backbone", "filters:hog", "--tokens")
+    code, out, err = xfeat(*words, "--out", tmp_path / "c")
+    assert (code, err) == (0, "")
+    found = FeatureCache(tmp_path / "c").manifest
+    assert found.token_dim > 0
+    assert f"tokens    {found.tokens:,} x {found.token_dim} float16, {found.tokens / 4:.1f} a sample" in out
+
+
+def test_a_manifest_that_grows(xfeat, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    def rows(*texts: str) -> Path:
+        return write(tmp_path / "m.csv", [{"id": f"s{row}", "text": text} for row, text in enumerate(texts) if text])
+
+    words = ("--modality", "text", "--backbone", "filters:hashing", "--out", tmp_path / "c")
+    assert "2 in " in xfeat("extract", rows("one", "two"), *words)[1]
+    code, out, err = xfeat("extract", rows("one", "", "three", "four", "one"), *words)
+    assert (code, err) == (0, "")
+    assert "5 of 5 samples ok" in out
+    assert "3 in " in out
+    assert "2 kept from before" in out
+    assert "3 rows are new: the cache grew by them" in out
+    assert "1 rows are no longer in the manifest and are kept" in out
+    assert "1 inputs are equal to another: encoded once" in out
+    assert FeatureCache(tmp_path / "c").load().ids == ["s0", "s1", "s2", "s3", "s4"]
+
+
+def test_files_that_change_are_found_when_asked_for(xfeat, manifest: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    words = ("extract", manifest, "--modality", "image", "--backbone", "filters:hog", "--out", tmp_path / "c")
+    xfeat(*words)
+    before = FeatureCache(tmp_path / "c").load(ok_only=False).features
+    Image.new("RGB", (48, 48), "red").save(tmp_path / "3.png")
+    assert "nothing to do" in xfeat(*words)[1]
+    assert "1 in " in xfeat(*words, "--recheck")[1]
+    after = FeatureCache(tmp_path / "c").load(ok_only=False).features
+    assert (before != after).any(axis=1).tolist() == [False, False, False, True, False, False]
 
 
 def test_a_kind_that_cannot_be_told(xfeat, manifest: Path) -> None:  # type: ignore[no-untyped-def]

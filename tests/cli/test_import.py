@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tests.samples.test_importers_embeddings import write as write_embeddings
 from xfeat.cache import FeatureCache
 from xfeat.cache.verify import verify
 from xfeat.cli.main import app
@@ -90,10 +92,38 @@ def test_tokens_by_name_and_what_becomes_of_missing_features(tmp_path: Path) -> 
 
 
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
-    (tmp_path / "a.parquet").touch()
-    result = run(tmp_path / "a.parquet", "--modality", "image")
+    (tmp_path / "a.csv").touch()
+    result = run(tmp_path / "a.csv", "--modality", "image")
     assert result.returncode == 2
-    assert "only .npz, .npy, .mat files can be imported, not '.parquet'" in result.stderr
+    assert "files and folders of embeddings can be imported, not '.csv'" in result.stderr
+
+
+def test_two_modalities_of_a_folder_of_embeddings(tmp_path: Path) -> None:
+    write_embeddings(tmp_path / "emb")
+    for modality in ("image", "text"):
+        lines = say(
+            tmp_path / "emb", "-m", modality, "--split", "subset", "--labels", "kind", "--out", tmp_path / modality
+        )
+        assert lines[0] == "note: ids and pairs, where not given: image_path"
+        assert "splits    train 6, test 3" in lines
+        assert max(map(len, lines[:-1])) <= 80
+        assert verify(tmp_path / modality) == []
+    image, text = (FeatureCache(tmp_path / modality).load() for modality in ("image", "text"))
+    assert (image.features.shape, text.features.shape) == ((9, 5), (9, 4))
+    assert image.pair == text.pair == image.ids
+
+
+def test_without_pyarrow_the_line_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "pyarrow.py").write_text("raise ModuleNotFoundError('no pyarrow here')")
+    (tmp_path / "a.parquet").touch()
+    command = [sys.executable, str(ROOT / "cli.py"), "import", str(tmp_path / "a.parquet"), "-m", "image"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "hidden")}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 2
+    assert result.stderr == (
+        'xfeat: .parquet files need pyarrow, which is not installed: pip install "xfeat[parquet]"\n'
+    )
 
 
 def test_two_modalities_of_wikipedia(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -184,7 +184,8 @@ def test_truncated_files_are_explained_in_one_line(tmp_path: Path, name: str, ke
 
 
 def test_other_files(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"only \.npz, \.npy, \.mat files can be imported, not '\.h5'"):
-        open_arrays(tmp_path / "a.h5")
+    message = r"only \.npz, \.npy, \.mat, .* files and folders of embeddings can be imported, not '\.csv'"
+    with pytest.raises(InputError, match=message):
+        open_arrays(tmp_path / "a.csv")
     with pytest.raises(InputError, match="does not exist"):
         open_arrays(tmp_path / "a.npz")

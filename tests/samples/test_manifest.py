@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xfeat.cache.columns import Columns
 from xfeat.errors import InputError
 from xfeat.samples import Samples, read_manifest
 
@@ -188,3 +189,26 @@ def test_rows_of_one_modality_each_are_not_paired(tmp_path: Path) -> None:
 def test_a_pair_column_counts_before_the_rows(tmp_path: Path) -> None:
     table = "id,pair,image,text\na,p,1.png,one\nb,p,2.png,two\n"
     assert read(tmp_path, table).columns.pair == ["p", "p"]
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.booleans())
+def test_parts_follow_each_other_and_share_the_classes(rows: int, parts: int, multi: bool) -> None:
+    ids = [f"s{row}" for row in range(rows)]
+    labels = np.eye(3, dtype=np.uint8)[np.arange(rows) % 3] if multi else np.arange(rows) % 3
+    columns = Columns(ids, ["train"] * rows, ["a", "b", "c"], labels, ids[::-1])
+    whole = Samples(columns, [f"{name}.png" for name in ids], Path("/data"), 4, "image")
+    if parts > rows:
+        with pytest.raises(InputError, match=f"{rows} samples cannot be divided into {parts} parts"):
+            whole.part(0, parts)
+        return
+    found = [whole.part(part, parts) for part in range(parts)]
+    assert [name for part in found for name in part.columns.ids] == ids
+    assert [source for part in found for source in part.sources] == whole.sources
+    assert [name for part in found for name in part.columns.pair or ()] == ids[::-1]
+    np.testing.assert_array_equal(np.concatenate([part.columns.labels for part in found]), labels)
+    assert {tuple(part.columns.classes) for part in found} == {("a", "b", "c")}
+    assert {(part.root, part.left_out, part.kind) for part in found} == {(Path("/data"), 4, "image")}
+    assert max(map(len, found)) - min(map(len, found)) <= 1
+    for part in (-1, parts):
+        with pytest.raises(InputError, match="counted from 0"):
+            whole.part(part, parts)

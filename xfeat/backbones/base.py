@@ -48,7 +48,8 @@ class Backbone(Protocol):
     ``load`` runs in worker processes: extraction sends ``backbone.load`` there alone, so it can be pickled and does not
     hold the network. ``encode`` runs in threads of the main process, several at a time. A backbone may have a function
     ``collate``, which can be pickled too: the workers call it with the list of loaded items and send its result, which
-    can be indexed by a list of places and sliced (a stacked tensor); without one, a batch is the list itself.
+    can be indexed by a list of places and sliced (a stacked tensor); without one, a batch is the list itself. It may
+    have a ``device``, the name of a torch device, and ``compiled``, whether it runs through ``torch.compile``.
 
     Attributes:
         kind: what it reads, of ``KINDS``.

@@ -6,13 +6,15 @@ clip would lose.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xfeat.backbones.audio import CHANNELS, LIMITS, RESAMPLING, SILENCE, Floats, read_mono, resample, unit_wave
+from xfeat.cache.tokens import Tokens, offsets_of
 from xfeat.errors import SampleError
 
 RATE = 16_000
@@ -24,12 +26,6 @@ LOW_HZ, HIGH_HZ = 50.0, 8_000.0
 FLOOR_DB = 80.0
 TRIM_DB = 40.0
 SEGMENTS = 5
-MAX_SECONDS = 600
-MAX_SAMPLES = 2**26
-LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
-SILENCE = 1e-6
-
-Floats = NDArray[np.float64]
 
 
 class LogMelBackbone:
@@ -43,6 +39,7 @@ class LogMelBackbone:
     kind = "audio"
     name = "filters:logmel"
     dim = BANDS * (SEGMENTS + 4)
+    token_dim = BANDS
 
     def fingerprint(self) -> dict[str, Any]:
         """Every setting that changes the numbers, JSON-able."""
@@ -53,8 +50,8 @@ class LogMelBackbone:
             "backbone": self.name,
             "algorithm": 1,
             "rate": RATE,
-            "channels": "mean",
-            "resample": "scipy.signal.resample_poly, kaiser 5.0",
+            "channels": CHANNELS,
+            "resample": RESAMPLING,
             "frame": FRAME,
             "hop": HOP,
             "fft": FFT,
@@ -64,7 +61,7 @@ class LogMelBackbone:
             "floor_db": FLOOR_DB,
             "trim_db": TRIM_DB,
             "segments": SEGMENTS,
-            "limits": {"seconds": MAX_SECONDS, "samples": MAX_SAMPLES, "rates": [LOWEST_RATE, HIGHEST_RATE]},
+            "limits": dict(LIMITS),
             "silence": SILENCE,
             "dim": self.dim,
             "versions": {
@@ -81,18 +78,8 @@ class LogMelBackbone:
             SampleError: missing, empty, corrupt, truncated, non-finite, silent, shorter than a frame (25 ms), longer
                 than 10 minutes, or at a sampling rate outside 1 kHz to 768 kHz.
         """
-        wave, rate = _read(Path(source))
-        peak = float(np.abs(wave).max())
-        # Scaling before the mean keeps float files with huge values from overflowing.
-        wave = wave / peak if peak > 0 else wave
-        wave = wave - wave.mean()
-        if peak < SILENCE or float(np.abs(wave).max()) < SILENCE:
-            raise SampleError("silent audio")
-        if rate != RATE:
-            from scipy.signal import resample_poly
-
-            common = math.gcd(rate, RATE)
-            wave = np.asarray(resample_poly(wave, RATE // common, rate // common), dtype=np.float64)
+        wave, rate = read_mono(Path(source))
+        wave = resample(unit_wave(wave), rate, RATE)
         if len(wave) < FRAME:
             raise SampleError(f"audio shorter than one frame ({1000 * FRAME // RATE} ms)")
         loudest = float(np.abs(wave).max())
@@ -102,57 +89,28 @@ class LogMelBackbone:
 
     def encode(self, items: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Filter n loaded waveforms, each on its own so that no row depends on its batch; returns (n, 576) float32."""
-        window = np.hanning(FRAME + 1)[:-1]
-        filters = mel_filters()
-        rows = [_statistics(_log_mel(item.astype(np.float64), window, filters)) for item in items]
+        rows = [_statistics(scaled) for scaled in _scaled(items)]
         return np.stack(rows).astype(np.float32) if rows else np.zeros((0, self.dim), np.float32)
 
+    def token_fingerprint(self) -> dict[str, Any]:
+        """Which tokens they are: one per frame of the spectrogram, outer silence left out."""
+        return {"unit": "time step", "layer": "log-mel spectrogram, dB / 20", "seconds": HOP / RATE}
 
-def _read(path: Path) -> tuple[Floats, int]:
-    import soundfile
-
-    if not path.is_file():
-        raise SampleError("file not found")
-    if path.stat().st_size == 0:
-        raise SampleError("empty file")
-    _refuse_truncated_riff(path)
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate, frames, channels = int(file.samplerate), int(file.frames), int(file.channels)
-            if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-                raise SampleError(f"sampling rate of {rate} Hz is outside {LOWEST_RATE} to {HIGHEST_RATE}")
-            if frames > MAX_SECONDS * rate or frames * channels > MAX_SAMPLES:
-                raise SampleError(f"audio of {frames / rate:.0f} s is over the limit: cut it into shorter clips")
-            samples = file.read(frames, dtype="float32", always_2d=True)
-    except (RuntimeError, OSError, ValueError, TypeError) as error:
-        # libsndfile puts the path before the reason; a status must read the same on every machine.
-        reason = str(error).rpartition(": ")[2].replace(str(path), "file").strip() or type(error).__name__
-        raise SampleError(f"unreadable audio ({reason[:100]})") from error
-    if len(samples) == 0:
-        raise SampleError("no audio samples")
-    if len(samples) < frames:
-        raise SampleError(f"truncated audio: {len(samples)} of {frames} frames")
-    if not np.isfinite(samples).all():
-        raise SampleError("non-finite audio samples")
-    return np.asarray(samples.mean(axis=1, dtype=np.float64)), rate
+    def encode_tokens(self, items: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], Tokens]:
+        """As ``encode``, and n sequences of (frames, 64) log-mel bands, one frame every 10 ms, within [-4, 0]."""
+        frames = list(_scaled(items))
+        if not frames:
+            return np.zeros((0, self.dim), np.float32), Tokens(np.zeros((0, BANDS), np.float32), np.zeros(1, np.int64))
+        rows = np.stack([_statistics(scaled) for scaled in frames]).astype(np.float32)
+        offsets = offsets_of(np.array([len(scaled) for scaled in frames]))
+        return rows, Tokens(np.concatenate(frames).astype(np.float32), offsets)
 
 
-def _refuse_truncated_riff(path: Path) -> None:
-    """Compare a WAV file's data chunk with the file's size: libsndfile reads what is left and does not say so."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        header = file.read(12)
-        if header[:4] != b"RIFF" or header[8:12] != b"WAVE":
-            return
-        for _ in range(1_000):  # a file of nothing but empty chunks must not keep us
-            name, length = file.read(4), int.from_bytes(file.read(4), "little")
-            if name != b"data":
-                file.seek(length + length % 2, 1)
-                continue
-            present = size - file.tell()
-            if present < length < 0xFFFFFF00:  # a larger length comes from a writer to a pipe, who cannot know it
-                raise SampleError(f"truncated audio: {present} of {length} bytes")
-            return
+def _scaled(items: Sequence[NDArray[np.float32]]) -> Iterator[Floats]:
+    """The spectrograms (frames, BANDS) of n waveforms in units of 20 dB, one after the other."""
+    window, filters = np.hanning(FRAME + 1)[:-1], mel_filters()
+    for item in items:
+        yield _log_mel(item.astype(np.float64), window, filters) / 20
 
 
 def mel_filters() -> Floats:
@@ -178,9 +136,8 @@ def _log_mel(wave: Floats, window: Floats, filters: Floats) -> Floats:
     return np.asarray(np.maximum(decibels - decibels.max(), -FLOOR_DB))
 
 
-def _statistics(decibels: Floats) -> Floats:
-    """Summarise (frames, BANDS) decibels into (dim,) numbers."""
-    scaled = decibels / 20
+def _statistics(scaled: Floats) -> Floats:
+    """Summarise (frames, BANDS) decibels over 20 into (dim,) numbers."""
     parts = [scaled.mean(axis=0), scaled.std(axis=0), np.abs(_deltas(scaled)).mean(axis=0), scaled.max(axis=0)]
     count = len(scaled)
     for segment in range(SEGMENTS):

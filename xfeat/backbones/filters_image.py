@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfeat.backbones.images import MAX_PIXELS, open_image
+from xfeat.cache.tokens import Tokens, offsets_of
 from xfeat.errors import SampleError
 
 SIDE = 64
@@ -24,6 +25,8 @@ CLIP = 0.2
 EPSILON = 0.02
 COLOUR_GRID = 4
 COLOUR_LEVELS = 4
+BLOCKS = (CELLS - 1) ** 2
+BLOCK_DIM = 4 * BINS
 
 Image64 = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -38,7 +41,8 @@ class HogBackbone:
 
     kind = "image"
     name = "filters:hog"
-    dim = (CELLS - 1) ** 2 * 4 * BINS + COLOUR_GRID**2 * 6 + COLOUR_LEVELS**3
+    dim = BLOCKS * BLOCK_DIM + COLOUR_GRID**2 * 6 + COLOUR_LEVELS**3
+    token_dim = BLOCK_DIM
 
     def fingerprint(self) -> dict[str, Any]:
         """Every setting that changes the numbers, JSON-able."""
@@ -68,10 +72,24 @@ class HogBackbone:
         """
         return np.array(open_image(source, _small_rgb), dtype=np.uint8)
 
+    def from_image(self, image: Any) -> Image64:
+        """Bring a Pillow image that is already decoded to what ``load`` gives for a file."""
+        return np.array(_small_rgb(image), dtype=np.uint8)
+
     def encode(self, items: Sequence[Image64]) -> NDArray[np.float32]:
         """Filter n loaded images, each on its own so that no row depends on its batch; returns (n, 928) float32."""
         rows = [_describe(item) for item in items]
         return np.stack(rows).astype(np.float32) if rows else np.zeros((0, self.dim), np.float32)
+
+    def token_fingerprint(self) -> dict[str, Any]:
+        """Which tokens they are: the blocks of gradients, row by row; colours are left out."""
+        return {"unit": "block", "layer": "oriented gradients, l2-hys", "grid": [CELLS - 1, CELLS - 1]}
+
+    def encode_tokens(self, items: Sequence[Image64]) -> tuple[NDArray[np.float32], Tokens]:
+        """As ``encode``, and for each image its 16 blocks of 48 oriented gradients, row by row."""
+        rows = self.encode(items)
+        tokens = rows[:, : BLOCKS * BLOCK_DIM].reshape(-1, BLOCK_DIM)
+        return rows, Tokens(tokens, offsets_of(np.full(len(rows), BLOCKS)))
 
 
 def _small_rgb(image: Any) -> Any:

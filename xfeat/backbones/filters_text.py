@@ -4,6 +4,7 @@ Weinberger et al., "Feature Hashing for Large Scale Multitask Learning", ICML 20
 scikit-learn's HashingVectorizer (MurmurHash3, seed 0).
 """
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfeat.backbones.texts import MAX_CHARACTERS, check_text
+from xfeat.cache.tokens import Tokens, offsets_of
 from xfeat.errors import SampleError
 
 CHARACTER_DIM = 1024
@@ -19,7 +22,8 @@ CHARACTER_NGRAMS = (1, 4)
 WORD_DIM = 1024
 # Runs without white space and punctuation. Not \w+, which breaks words at the vowel signs of Indic scripts.
 WORD_PATTERN = r"[^\s\u2000-\u206f\u3000-\u303f!-/:-@\[-`{-~]+"
-MAX_CHARACTERS = 1_000_000
+MAX_TOKENS = 512
+_SHARED: dict[str, Any] = {"alternate_sign": True, "norm": "l2", "lowercase": False, "dtype": np.float64}
 
 
 class HashingBackbone:
@@ -31,6 +35,7 @@ class HashingBackbone:
     kind = "text"
     name = "filters:hashing"
     dim = CHARACTER_DIM + WORD_DIM
+    token_dim = CHARACTER_DIM
 
     def fingerprint(self) -> dict[str, Any]:
         """Every setting that changes the numbers, JSON-able."""
@@ -60,16 +65,9 @@ class HashingBackbone:
             SampleError: nothing visible in the text, over a million characters, or a lone surrogate.
             TypeError: ``source`` is a path; texts are given as they are.
         """
-        if not isinstance(source, str):
-            raise TypeError(f"a text sample is a str, got {type(source).__name__}")
-        if len(source) > MAX_CHARACTERS:
-            raise SampleError(f"text of {len(source)} characters is over the limit of {MAX_CHARACTERS}")
-        try:
-            source.encode("utf-8")
-        except UnicodeEncodeError:
-            raise SampleError("text is not valid Unicode (lone surrogate)") from None
+        text = check_text(source)
         # Casefolding can undo NFKC (Unicode 3.13, D146), hence the second pass.
-        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", source).casefold())
+        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
         if all(unicodedata.category(character)[0] in "ZC" for character in folded):
             raise SampleError("empty text")
         return " ".join(folded.split())
@@ -78,12 +76,32 @@ class HashingBackbone:
         """Hash n loaded texts; a row never depends on its batch. Returns (n, 2048) float32."""
         if not items:
             return np.zeros((0, self.dim), np.float32)
-        from sklearn.feature_extraction.text import HashingVectorizer
-
-        shared = {"alternate_sign": True, "norm": "l2", "lowercase": False, "dtype": np.float64}
-        characters = HashingVectorizer(
-            n_features=CHARACTER_DIM, ngram_range=CHARACTER_NGRAMS, analyzer="char_wb", **shared
-        )
-        words = HashingVectorizer(n_features=WORD_DIM, token_pattern=WORD_PATTERN, **shared)
-        halves = [vectorizer.transform(items).toarray() for vectorizer in (characters, words)]
+        halves = [vectorizer.transform(items).toarray() for vectorizer in (_characters(), _words())]
         return np.concatenate(halves, axis=1).astype(np.float32)
+
+    def token_fingerprint(self) -> dict[str, Any]:
+        """Which tokens they are: one per word, by its characters."""
+        return {"unit": "word", "layer": "hashed character n-grams", "norm": "l2 per word", "most": MAX_TOKENS}
+
+    def encode_tokens(self, items: Sequence[str]) -> tuple[NDArray[np.float32], Tokens]:
+        """As ``encode``, and for each text its first 512 words, each as 1,024 hashed character n-grams of norm 1.
+
+        A text without a word, of punctuation alone, is one token.
+        """
+        words = [re.findall(WORD_PATTERN, item)[:MAX_TOKENS] or [item] for item in items]
+        every = [word for text in words for word in text]
+        values = _characters().transform(every).toarray() if every else np.zeros((0, CHARACTER_DIM))
+        offsets = offsets_of(np.array([len(text) for text in words], np.int64))
+        return self.encode(items), Tokens(values.astype(np.float32), offsets)
+
+
+def _characters() -> Any:
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    return HashingVectorizer(n_features=CHARACTER_DIM, ngram_range=CHARACTER_NGRAMS, analyzer="char_wb", **_SHARED)
+
+
+def _words() -> Any:
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    return HashingVectorizer(n_features=WORD_DIM, token_pattern=WORD_PATTERN, **_SHARED)

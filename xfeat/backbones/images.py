@@ -1,8 +1,9 @@
 """Reads an image file of any mode to upright RGB, or says in one line why it cannot."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +22,29 @@ READING = {
     "wide": "16 bits scaled to 8",
     "max_pixels": MAX_PIXELS,
 }
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """Decodes an image file and prepares it for a network; can be pickled, and holds no network.
+
+    Attributes:
+        transform: an RGB image to what the network takes.
+    """
+
+    transform: "Callable[[PillowImage.Image], Any]"
+
+    def __call__(self, source: Path | str, /) -> Any:
+        """Decode and prepare one file; for the usual transforms, a (3, height, width) float32 tensor.
+
+        Raises:
+            SampleError: the file is missing, corrupt, truncated or too large.
+        """
+        return self.transform(open_rgb(source))
+
+    def from_image(self, image: "PillowImage.Image") -> Any:
+        """Prepare an RGB image that is decoded already, such as a frame of a video."""
+        return self.transform(image)
 
 
 def open_rgb(source: Path | str) -> "PillowImage.Image":

@@ -5,35 +5,27 @@ OpenCLIP, 2021. Features are the joint embedding before its L2 norm: a cosine do
 length.
 """
 
-import threading
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xfeat.backbones.base import Backbone, Setup, Spec
-from xfeat.backbones.images import READING, open_rgb
-from xfeat.backbones.open_clip_weights import (
-    Weights,
-    download,
-    find_weights,
-    one_line,
-    quiet,
-    read_shapes,
-    tensors_sha256,
-)
-from xfeat.backbones.runtime import check_precision, exact_float32, import_open_clip, package_version, pick_device
-from xfeat.errors import InputError, SampleError
+from xfeat.backbones.base import Setup, Spec, TokenBackbone
+from xfeat.backbones.images import READING, ImageReader
+from xfeat.backbones.network import Network, TokenPass, stack
+from xfeat.backbones.open_clip_text import text_reader, tokenizer_of
+from xfeat.backbones.open_clip_tokens import patch_pass, word_pass
+from xfeat.backbones.open_clip_weights import find_weights, load_model
+from xfeat.backbones.runtime import check_precision, import_open_clip, package_version, pick_device
+from xfeat.cache.tokens import Tokens
 
-MAX_CHARACTERS = 1_000_000
 _IMAGE_PARTS = ("visual",)
 _TEXT_PARTS = ("text", "transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection")
 
 
-def open_tower(spec: Spec, kind: str, setup: Setup) -> Backbone:
+def open_tower(spec: Spec, kind: str, setup: Setup) -> TokenBackbone:
     """Load one tower of a model.
 
     Args:
@@ -45,32 +37,45 @@ def open_tower(spec: Spec, kind: str, setup: Setup) -> Backbone:
         InputError: a broken installation, an unknown model or tag, weights that are missing or do not fit.
     """
     import_open_clip()
-    precision = check_precision(setup.precision)
-    where = pick_device(setup.device)
+    check_precision(setup.precision)
+    pick_device(setup.device)
     weights = find_weights(spec)
-    model, sha256 = _load(spec.model, weights, precision)
+    model, sha256 = load_model(spec.model, weights)
     tower = ImageTower if kind == "image" else TextTower
-    return tower(spec.model, weights.tag, model, sha256, where, precision)
+    return tower(spec.model, weights.tag, model, sha256, setup)
 
 
 class _Tower:
-    """What both towers share. Takes over ``model``: the other tower is dropped from it."""
+    """What both towers share. Takes over ``model``: the other tower is dropped from it.
+
+    Attributes:
+        device: the torch device it runs on.
+        compiled: whether it runs through ``torch.compile``.
+        token_dim: width of the tokens; 0 where this model has none.
+    """
 
     kind = ""
+    collate = staticmethod(stack)
 
-    def __init__(self, name: str, tag: str, model: Any, weights_sha256: str, device: str, precision: str) -> None:
+    def __init__(self, name: str, tag: str, model: Any, weights_sha256: str, setup: Setup) -> None:
         import open_clip
-        import torch
 
         self.name = f"open_clip:{name}" + (f"@{tag}" if tag else "")
         self._config: dict[str, Any] = open_clip.get_model_config(name)
         self.dim: int = self._config["embed_dim"]
-        self._model, self._device, self._precision, self._sha256 = model, device, precision, weights_sha256
-        self._dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[precision]
+        self._model, self._sha256 = model, weights_sha256
         for part in (_TEXT_PARTS if self.kind == "image" else _IMAGE_PARTS) + ("text_decoder",):
             if getattr(model, part, None) is not None:
                 setattr(model, part, None)
-        model.to(device).eval()
+        encode = model.encode_image if self.kind == "image" else model.encode_text
+        self._network = Network(model, partial(encode, normalize=False), self.dim, self.name, setup)
+        self.device, self.compiled = self._network.device, self._network.compiled
+        self._tokens: TokenPass | None = None
+        self.token_dim = 0
+
+    def _has(self, tokens: TokenPass | None) -> None:
+        self._tokens = self._network.prepare(tokens)
+        self.token_dim = tokens.width if tokens else 0
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the numbers, as JSON."""
@@ -79,20 +84,28 @@ class _Tower:
             "kind": self.kind,
             "model": self._config,
             "weights_sha256": self._sha256,
-            "precision": self._precision,
+            **self._network.fingerprint(),
             "output": {"layer": "joint embedding", "pooling": "the model's own", "normalised": False},
             "versions": {name: package_version(name) for name in ("torch", "torchvision", "open_clip_torch", "pillow")},
         }
 
-    def _run(self, encoder: Callable[..., Any], batch: Any) -> NDArray[np.float32]:
-        import torch
+    def token_fingerprint(self) -> dict[str, Any]:
+        """Which tokens they are, as JSON; empty where there are none."""
+        return dict(self._tokens.about) if self._tokens else {}
 
-        with torch.inference_mode(), exact_float32():
-            features = encoder(batch, normalize=False)
-        rows: NDArray[np.float32] = features.float().cpu().numpy()
-        if rows.shape[1:] != (self.dim,):
-            raise ValueError(f"{self.name} gave features of shape {rows.shape}, its config says {self.dim}")
-        return rows
+    def encode(self, items: Any, /) -> NDArray[np.float32]:
+        """Encode n loaded samples: (n, D) float32, not normalised."""
+        return self._network.features(items)
+
+    def encode_tokens(self, items: Any, /) -> tuple[NDArray[np.float32], Tokens]:
+        """Encode n loaded samples: features as ``encode`` gives them, and n token sequences float32.
+
+        Raises:
+            ValueError: the model has no tokens: ``token_dim`` is 0.
+        """
+        if self._tokens is None:
+            raise ValueError(f"{self.name} has no {self.kind} tokens")
+        return self._network.features_and_tokens(items, self._tokens)
 
 
 class ImageTower(_Tower):
@@ -100,139 +113,38 @@ class ImageTower(_Tower):
 
     kind = "image"
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, name: str, tag: str, model: Any, weights_sha256: str, setup: Setup) -> None:
+        super().__init__(name, tag, model, weights_sha256, setup)
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
-        self._settings = PreprocessCfg(**self._model.visual.preprocess_cfg)
-        self._transform: Callable[[Any], Any] = image_transform_v2(self._settings, is_train=False)
+        self._settings = PreprocessCfg(**model.visual.preprocess_cfg)
+        self.load = ImageReader(image_transform_v2(self._settings, is_train=False))
+        self._has(patch_pass(model.visual))
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the numbers, as JSON."""
         return {**super().fingerprint(), "preprocess": asdict(self._settings), "reading": READING}
 
-    def load(self, source: Path | str) -> Any:
-        """Decode and preprocess one file: (3, height, width) float32 tensor.
-
-        Raises:
-            SampleError: the file is missing, corrupt, truncated or too large.
-        """
-        return self._transform(open_rgb(source))
-
-    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
-        """Encode n preprocessed images: (n, D) float32, not normalised."""
-        import torch
-
-        if not items:
-            return np.zeros((0, self.dim), np.float32)
-        return self._run(self._model.encode_image, torch.stack(list(items)).to(self._device, self._dtype))
-
 
 class TextTower(_Tower):
-    """Texts to the model's joint embedding, tokenised with the model's own tokenizer.
-
-    Attributes:
-        truncated: loaded texts that were longer than the context and lost their end.
-    """
+    """Texts to the model's joint embedding, tokenised with the model's own tokenizer."""
 
     kind = "text"
 
-    def __init__(self, name: str, *args: Any) -> None:
-        super().__init__(name, *args)
-        self.truncated = 0
-        self._lock = threading.Lock()
-        self._tokenizer = _tokenizer(name)
-        self._context = int(self._tokenizer.context_length)
-        inner = getattr(self._tokenizer, "tokenizer", None)
-        self._pad = int(getattr(inner, "pad_token_id", None) or 0)
-        self._nothing = self._tokenizer([""])[0]
+    def __init__(self, name: str, tag: str, model: Any, weights_sha256: str, setup: Setup) -> None:
+        super().__init__(name, tag, model, weights_sha256, setup)
+        self._tokenizer = tokenizer_of(name, self._config)
+        self.load = text_reader(self._tokenizer)
+        self._has(word_pass(model, self._tokenizer.built))
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the numbers, as JSON."""
         text = self._config["text_cfg"]
         tokenizer = {
-            "class": type(self._tokenizer).__name__,
+            "class": type(self._tokenizer.built).__name__,
             "name": text.get("hf_tokenizer_name", "clip bpe 49408"),
             "settings": text.get("tokenizer_kwargs", {}),
-            "context_length": self._context,
+            "context_length": self._tokenizer.context,
         }
         libraries = {name: package_version(name) for name in ("ftfy", "regex", "transformers")}
         return {**super().fingerprint(), "tokenizer": tokenizer, "tokenizer_versions": libraries}
-
-    def load(self, source: Path | str) -> Any:
-        """Tokenise one text: (context,) int64 tensor. A longer text is cut as the tokenizer does and counted.
-
-        Raises:
-            SampleError: nothing in the text, or over a million characters.
-        """
-        import torch
-
-        text = str(source)
-        if len(text) > MAX_CHARACTERS:
-            raise SampleError(f"text of {len(text)} characters is over the limit of {MAX_CHARACTERS}")
-        row = self._tokenizer([text])[0]
-        if not text.strip() or torch.equal(row, self._nothing):
-            raise SampleError("empty text")
-        # One more place shows whether the text was cut, whatever special tokens the tokenizer adds.
-        if self._filled(row) >= self._context and self._filled(
-            self._tokenizer([text], context_length=self._context + 1)[0]
-        ) > self._filled(row):
-            with self._lock:
-                self.truncated += 1
-        return row
-
-    def encode(self, items: Sequence[Any]) -> NDArray[np.float32]:
-        """Encode n tokenised texts: (n, D) float32, not normalised."""
-        import torch
-
-        if not items:
-            return np.zeros((0, self.dim), np.float32)
-        return self._run(self._model.encode_text, torch.stack(list(items)).to(self._device))
-
-    def _filled(self, row: Any) -> int:
-        return int((row != self._pad).sum())
-
-
-def _load(name: str, weights: Weights, precision: str) -> tuple[Any, str]:
-    """Create the model on the CPU with its weights; the model and the sha256 of its tensors."""
-    import open_clip
-
-    file = weights.file or download(name, weights.tag)
-    stored = read_shapes(file)
-    try:
-        with quiet():
-            model = open_clip.create_model(
-                name,
-                pretrained=str(file),
-                precision=precision,
-                force_preprocess_cfg=dict(weights.preprocess),
-                pretrained_text=False,
-                weights_only=True,
-            )
-    except ImportError as error:
-        raise InputError(f"open_clip model {name} needs a package that is missing ({one_line(error)})") from error
-    except Exception as error:  # torch raises RuntimeError, open_clip asserts, its converters raise KeyError
-        raise InputError(f"weights file {file} does not fit open_clip model {name}: {one_line(error)}") from error
-    state = model.state_dict()
-    # open_clip resamples position embeddings of another size without a word: the result is not the published model.
-    for key, tensor in state.items():
-        if key in stored and tuple(tensor.shape) != stored[key] and tensor.numel() > 1:
-            raise InputError(
-                f"weights file {file} does not fit open_clip model {name}: {key} is {stored[key]}, "
-                f"the model has {tuple(tensor.shape)}"
-            )
-    return model, tensors_sha256(state)
-
-
-def _tokenizer(name: str) -> Any:
-    import open_clip
-
-    try:
-        with quiet("huggingface_hub"):
-            return open_clip.get_tokenizer(name)
-    except ImportError as error:
-        raise InputError(f"the tokenizer of {name} needs a package that is missing ({one_line(error)})") from error
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"the tokenizer of {name} is not on this machine and cannot be downloaded ({one_line(error)})"
-        ) from error

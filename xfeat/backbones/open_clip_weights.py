@@ -4,20 +4,26 @@ A weights file says nothing of its activation or preprocessing, and open_clip on
 of OpenAI's models. Wrong ones give features that look fine and rank badly, so here a doubt is an error.
 """
 
-import hashlib
 import json
-import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xfeat.backbones.base import Spec
 from xfeat.backbones.registry import closest
+from xfeat.backbones.weights import (
+    SUFFIXES,
+    existing,
+    is_file_of,
+    one_line,
+    other_shape,
+    quiet,
+    read_tensors,
+    tensors_sha256,
+)
 from xfeat.errors import InputError
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 SIDECAR = "open_clip_config.json"
 
 
@@ -62,10 +68,10 @@ def find_weights(spec: Spec) -> Weights:
         return Weights(spec.weights, None, _of_tag(spec.model, spec.weights, config))
     tag, equals, path = spec.weights.partition("=")
     if equals and open_clip.pretrained.is_pretrained_cfg(spec.model, tag) and not Path(spec.weights).is_file():
-        return Weights(tag, _existing(Path(path)), _of_tag(spec.model, tag, config))
+        return Weights(tag, existing(Path(path)), _of_tag(spec.model, tag, config))
     file = Path(spec.weights)
     if file.exists() or file.suffix in SUFFIXES or len(file.parts) > 1:
-        return _of_file(spec.model, _existing(file), config)
+        return _of_file(spec.model, existing(file), config)
     elsewhere = open_clip.list_pretrained_models_by_tag(spec.weights)
     hint = f" (it belongs to {', '.join(elsewhere)})" if elsewhere else closest(spec.weights, tags)
     raise InputError(
@@ -91,70 +97,36 @@ def download(model: str, tag: str) -> Path:
         ) from error
 
 
-def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors in a weights file, read without unpickling code.
-
-    open_clip's own reader may fall back to full unpickling on old torch: nothing it reads has not passed here first.
+def load_model(name: str, weights: Weights) -> tuple[Any, str]:
+    """Create the model on the CPU, in float32, with its weights; the model and the sha256 of its tensors.
 
     Raises:
-        InputError: not a weights file, or one that holds more than tensors.
+        InputError: weights that cannot be had, read or fitted; a package that the model needs.
     """
-    import torch
-    from safetensors.torch import load_file
+    import open_clip
 
+    file = weights.file or download(name, weights.tag)
+    # open_clip's own reader may unpickle on old torch: nothing it reads has not passed here first.
+    stored = {key: tuple(tensor.shape) for key, tensor in read_tensors(file).items()}
     try:
-        if file.suffix == ".safetensors":
-            stored = load_file(file)
-        else:
-            stored = torch.load(file, map_location="cpu", weights_only=True)
-            stored = stored.get("state_dict", stored)
-        shapes = {str(name).removeprefix("module."): tuple(tensor.shape) for name, tensor in stored.items()}
-    except Exception as error:  # torch, pickle, zip and safetensors each have their own
-        raise InputError(
-            f"weights file {file} cannot be read as tensors ({one_line(error)}): give a state dict saved as "
-            ".safetensors, or as .pt without other objects (a TorchScript archive must be converted first)"
-        ) from error
-    if not shapes:
-        raise InputError(f"weights file {file} holds no tensors")
-    return shapes
-
-
-def tensors_sha256(state: Mapping[str, Any]) -> str:
-    """Sha256 over name, dtype, shape and bytes of every tensor in order of names: the container does not matter."""
-    import torch
-
-    total = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        total.update(f"{name} {str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
-
-
-@contextmanager
-def quiet(name: str | None = None) -> Iterator[None]:
-    """Let a library say only what is an error: what matters is said by us, once."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def one_line(error: Exception, width: int = 160) -> str:
-    """The start of an exception's message on one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def _existing(file: Path) -> Path:
-    if not file.is_file():
-        raise InputError(f"weights file {file} does not exist")
-    if file.suffix not in SUFFIXES:
-        raise InputError(f"weights file {file}: the name must end in {', '.join(SUFFIXES)}")
-    return file
+        with quiet():
+            model = open_clip.create_model(
+                name,
+                pretrained=str(file),
+                precision="fp32",
+                force_preprocess_cfg=dict(weights.preprocess),
+                pretrained_text=False,
+                weights_only=True,
+            )
+    except ImportError as error:
+        raise InputError(f"open_clip model {name} needs a package that is missing ({one_line(error)})") from error
+    except Exception as error:  # torch raises RuntimeError, open_clip asserts, its converters raise KeyError
+        raise InputError(f"weights file {file} does not fit open_clip model {name}: {one_line(error)}") from error
+    state = model.state_dict()
+    # open_clip resamples position embeddings of another size without a word: the result is not the published model.
+    if other := other_shape(stored, state):
+        raise InputError(f"weights file {file} does not fit open_clip model {name}: {other}")
+    return model, tensors_sha256(state)
 
 
 def _of_tag(model: str, tag: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,7 +153,7 @@ def _of_file(model: str, file: Path, config: Mapping[str, Any]) -> Weights:
         _check_activation(model, quick, True, f"{file.name} (by its name)")
     settings = {tag: get_pretrained_cfg(model, tag) for tag in list_pretrained_tags_by_model(model)}
     for tag, published in settings.items():
-        if _is_file_of(published, file):
+        if is_file_of(published, "/".join(published.get("hf_hub", "").split("/")[:2]), file):
             return Weights(tag, file, _of_tag(model, tag, config))
     alike = {tag: s for tag, s in settings.items() if bool(s.get("quick_gelu")) == quick} or settings
     candidates = [_preprocess(s) for s in alike.values()]
@@ -219,12 +191,3 @@ def _sidecar(file: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is not an open_clip configuration ({one_line(error)})") from None
     return document
-
-
-def _is_file_of(published: Mapping[str, Any], file: Path) -> bool:
-    """Whether the file has the published name of a tag's weights, or lies in the hub's cache of its repository."""
-    url, hub = published.get("url", ""), published.get("hf_hub", "")
-    if url and Path(url).name == file.name:
-        return True
-    repository = "--".join(["models", *hub.split("/")[:2]]) if hub else ""
-    return bool(repository) and repository in file.parts

@@ -122,7 +122,8 @@ _BUILT_IN = {
         _timm,
         (
             Model("MODEL.TAG", ("image",), "by model", "weights from the hub, e.g. vit_small_patch16_224.augreg_in1k"),
-            Model("MODEL.TAG@FILE", ("image",), "by model", "the same weights from a .safetensors or .pt file"),
+            Model("MODEL.TAG@FILE", ("image",), "by model", "weights from a .safetensors or .pt file"),
+            Model("MODEL@FOLDER", ("image",), "by model", "from a folder with a model that timm saved"),
         ),
         closed=False,
     ),

@@ -1,37 +1,67 @@
 """What a network runs on: a torch installation that is whole, a device, and float32 that is float32."""
 
+import re
+import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from xfeat.backbones.base import PRECISIONS
 from xfeat.errors import InputError
 
 _BROKEN_PAIR = ("torchvision", "undefined symbol", "libtorch", "libcud", "partially initialized")
 
+_lock = threading.Lock()
+_inside = 0  # how many threads are in ``exact_float32``
+_exact: Any = None
+
 
 def pick_device(device: str) -> str:
-    """The torch device for ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
+    """The torch device for ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises:
         InputError: another word, or a GPU that is not there.
     """
     import torch
 
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device != "cpu" and not device.startswith("cuda"):
-        raise InputError(f"device {device!r}: choose auto, cpu or cuda")
-    if device != "cpu" and not torch.cuda.is_available():
+        return "cuda" if count else "cpu"
+    if device == "cpu":
+        return device
+    named = re.fullmatch(r"cuda(?::(\d+))?", device)
+    if named is None:
+        raise InputError(f"device {device!r}: choose auto, cpu, cuda or cuda:N")
+    if not count:
         raise InputError(f"device {device!r}: torch {torch.__version__} sees no GPU here; use --device cpu or auto")
+    if int(named[1] or 0) >= count:
+        raise InputError(f"device {device!r}: there is cuda:0" + (f" to cuda:{count - 1}" if count > 1 else " alone"))
     return device
 
 
-def exact_float32() -> AbstractContextManager[None]:
-    """A context in which float32 convolutions on a GPU do not round to TF32, which is torch's default."""
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """A context in which float32 convolutions on a GPU do not round to TF32, which is torch's default.
+
+    The setting is the whole process's: the first of several threads in the context makes it, the last takes it back.
+    """
     import torch
 
-    return torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
+    global _inside, _exact
+    with _lock:
+        if not _inside:
+            _exact = torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False)
+            _exact.__enter__()
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                _exact.__exit__(None, None, None)
 
 
 def check_precision(precision: str) -> str:
@@ -56,6 +86,11 @@ def inference(device: str, precision: str) -> Iterator[None]:
         yield
 
 
+def autocast_name(precision: str) -> str:
+    """What a fingerprint says of a precision: ``fp32``, ``fp16 autocast`` or ``bf16 autocast``."""
+    return precision if precision == "fp32" else f"{precision} autocast"
+
+
 def package_version(package: str) -> str:
     """The installed version of a distribution; empty where it is not installed."""
     try:
@@ -70,12 +105,25 @@ def import_open_clip() -> None:
     Raises:
         InputError: it cannot be imported.
     """
+    _import("open_clip", "open_clip_torch")
+
+
+def import_timm() -> None:
+    """Import timm, likewise.
+
+    Raises:
+        InputError: it cannot be imported.
+    """
+    _import("timm", "timm")
+
+
+def _import(module: str, distribution: str) -> None:
     try:
-        import open_clip  # noqa: F401
+        import_module(module)
     except Exception as error:  # a broken pair fails in many ways: RuntimeError, ImportError, OSError, AttributeError
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
         if not any(word in str(error) for word in _BROKEN_PAIR):
-            raise InputError(f"open_clip cannot be imported ({text}): reinstall open_clip_torch") from error
+            raise InputError(f"{module} cannot be imported ({text}): reinstall {distribution}") from error
         build = package_version("torch").partition("+")[2] or "cpu"
         raise InputError(
             f"torch {package_version('torch')} and torchvision {package_version('torchvision') or '(missing)'} are not "

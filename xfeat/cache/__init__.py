@@ -3,9 +3,10 @@
 from xfeat.cache.block import Block
 from xfeat.cache.columns import OK, Columns
 from xfeat.cache.manifest import SHARD_ROWS, Manifest, load_manifest
+from xfeat.cache.plan import Plan
 from xfeat.cache.reader import FeatureCache
 from xfeat.cache.tokens import Tokens
-from xfeat.cache.writer import CacheWriter, Plan
+from xfeat.cache.writer import CacheWriter
 
 __all__ = [
     "OK",

@@ -11,12 +11,14 @@ from xfeat.cache.tokens import Tokens
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of a cache in memory: the columns of ``Columns``, and three more.
+    """Rows of a cache in memory: the columns of ``Columns``, and a few more.
 
     Attributes:
         features: (n, D) float16 or float32.
         status: (n,) ``ok``, or why the sample failed (its features are zeros, and it has no tokens).
         tokens: the n token sequences, of the features' dtype; None where the cache has none or they were not read.
+        source: (n,) the key of where each sample comes from; None where the cache has none.
+        content: (n, 16) the key of each sample's bytes, zeros where it is unknown; None where the cache has none.
     """
 
     features: NDArray[Any]
@@ -27,6 +29,8 @@ class Block:
     pair: list[str] | None
     camera: list[str] | None
     tokens: Tokens | None = None
+    source: NDArray[np.uint64] | None = None
+    content: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,4 +53,6 @@ class Block:
             pick(self.pair),
             pick(self.camera),
             None if self.tokens is None else self.tokens.rows(keep),
+            None if self.source is None else self.source[keep],
+            None if self.content is None else self.content[keep],
         )

@@ -1,51 +1,47 @@
-"""Writes a cache as the .npz that ``xfeat import`` reads."""
+"""Takes a cache elsewhere: .npz, .npy, .parquet, or a folder of vectors for a nearest-neighbour library."""
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from xfeat.cache.files import whole_file
+from xfeat.cache.export_arrays import export_npy, export_npz
+from xfeat.cache.export_faiss import export_faiss
+from xfeat.cache.export_parquet import export_parquet
+from xfeat.cache.export_rows import Exported
 from xfeat.cache.reader import FeatureCache
 from xfeat.errors import InputError
 
+__all__ = ["FORMATS", "Exported", "export", "export_faiss", "export_npy", "export_npz", "export_parquet"]
+FORMATS = ("npz", "npy", "parquet", "faiss")
 
-def export_npz(cache: FeatureCache, path: Path) -> tuple[int, int]:
-    """Write ``features``, ``ids`` and ``split``, and what the cache has of the other columns.
 
-    These are ``labels`` with ``classes``, ``pair``, ``camera``, and ``tokens`` with ``offsets``. Failed rows have no
-    features and are left out.
+def export(
+    cache: FeatureCache,
+    out: Path,
+    *,
+    format: str | None = None,
+    splits: Collection[str] | None = None,
+    normalise: bool = True,
+) -> Exported:
+    """Write a cache in another format, whole or not at all, with no more than a shard's features in memory.
 
     Args:
         cache: the cache.
-        path: the .npz file; replaced whole if it exists.
-
-    Returns:
-        Rows written and failed rows left out.
+        out: the file; for ``faiss`` the folder.
+        format: of ``FORMATS``; None goes by the suffix of ``out``.
+        splits: only rows of these splits.
+        normalise: for ``faiss``: divide each vector by its L2 norm.
 
     Raises:
-        InputError: the name does not end in .npz, or its folder does not exist.
+        InputError: no such format, a name that does not fit it, or whatever the format refuses.
     """
-    if path.suffix != ".npz":
-        raise InputError(f"--out {path}: the name must end in .npz")
-    if not path.parent.is_dir():
-        raise InputError(f"--out {path}: the folder {path.parent} does not exist")
-    block = cache.load(with_tokens=True)
-    arrays: dict[str, NDArray[Any]] = {
-        "features": block.features,
-        "ids": np.array(block.ids, dtype=np.str_),
-        "split": np.array(block.split, dtype=np.str_),
-    }
-    if block.labels is not None:
-        arrays["labels"] = block.labels
-        arrays["classes"] = np.array(cache.manifest.classes, dtype=np.str_)
-    if block.pair is not None:
-        arrays["pair"] = np.array(block.pair, dtype=np.str_)
-    if block.camera is not None:
-        arrays["camera"] = np.array(block.camera, dtype=np.str_)
-    if block.tokens is not None:
-        arrays["tokens"], arrays["offsets"] = block.tokens.values, block.tokens.offsets
-    with whole_file(path) as tmp, tmp.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    return len(block), cache.manifest.rows - len(block)
+    format = (format or out.suffix[1:]).lower()
+    if format not in FORMATS:
+        endings = ", ".join(f".{name}" for name in FORMATS[:-1])
+        raise InputError(f"--out {out}: the name must end in {endings} or .{FORMATS[-1]} (or give --format)")
+    if not normalise and format != "faiss":
+        raise InputError(f"--no-normalise is for --format faiss: .{format} holds the features as they are stored")
+    if format == "faiss":
+        return export_faiss(cache, out, splits, normalise=normalise)
+    if format == "npz":
+        return Exported((out,), *export_npz(cache, out, splits))
+    return (export_npy if format == "npy" else export_parquet)(cache, out, splits)

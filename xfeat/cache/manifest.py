@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from xfeat.cache.files import write_text
 from xfeat.cache.fingerprint import canonical_json, digest
 from xfeat.errors import InputError
@@ -40,6 +42,8 @@ class Manifest:
         writer: the xfeat version that wrote it.
         token_dim: width of the token sequences; 0 where there are none, as in a manifest that does not name it.
         tokens: once complete: tokens of all samples together.
+        orders: while a cache that grew is unfinished: the classes of shards that were not written again yet.
+        parts: ``content`` of the caches that were merged into this one, in order.
 
     Raises:
         InputError: a value of another type or out of its range; a manifest on disk is not trusted.
@@ -61,6 +65,8 @@ class Manifest:
     writer: str = ""
     token_dim: int = 0
     tokens: int = 0
+    orders: list[list[str]] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not isinstance(self.modality, str) or not MODALITY.fullmatch(self.modality):
@@ -71,10 +77,15 @@ class Manifest:
             value = getattr(self, name)
             if type(value) is not int or value < least:
                 raise InputError(f"{name} is {value!r}: it must be a whole number of {least} or more")
-        if not isinstance(self.classes, list) or not all(isinstance(name, str) for name in self.classes):
+        if not _names(self.classes):
             raise InputError("classes must be a list of names")
+        if not isinstance(self.orders, list) or not all(map(_names, self.orders)) or not _names(self.parts):
+            raise InputError("orders must be lists of class names, parts a list of digests")
         if self.label_kind not in ("single", "multi", "none"):
             raise InputError(f"label_kind is {self.label_kind!r}: single, multi or none")
+        self._check_counts()
+
+    def _check_counts(self) -> None:
         if self.complete and not _whole_counts(self.counts, self.rows):
             raise InputError("counts do not add up to the rows")
         if self.complete and self.tokens < (self.counts["ok"] if self.token_dim else 0):
@@ -101,6 +112,11 @@ class Manifest:
         document = asdict(self)
         document["fingerprint"] = {"sha256": self.fingerprint_sha256, "config": dict(self.fingerprint)}
         write_text(cache / FILE, json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def label_kind(labels: NDArray[Any] | None) -> str:
+    """``none``, ``single`` or ``multi``."""
+    return "none" if labels is None else "single" if labels.ndim == 1 else "multi"
 
 
 def load_manifest(cache: Path) -> Manifest:
@@ -131,6 +147,10 @@ def load_manifest(cache: Path) -> Manifest:
     if stored.get("sha256") != manifest.fingerprint_sha256:
         raise InputError(f"{path}: the fingerprint does not match its own sha256: the manifest was edited")
     return manifest
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _whole_counts(counts: Any, rows: int) -> bool:

@@ -1,7 +1,8 @@
 """Reads a cache: everything into memory, or shard by shard. No file stays open between reads."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfeat.cache.block import Block
-from xfeat.cache.columns import OK
+from xfeat.cache.filling import features_into
 from xfeat.cache.manifest import Manifest, load_manifest
-from xfeat.cache.shard import read_features, read_shard
+from xfeat.cache.rows import Place
+from xfeat.cache.shard import locate_features, read_columns, read_features, read_shard
+from xfeat.cache.stored import Stored
 from xfeat.cache.tokens import Tokens, offsets_of
 from xfeat.errors import InputError
 
@@ -34,6 +37,7 @@ class FeatureCache:
             raise InputError(
                 f"{self.path} is unfinished: run the command that writes it again, it resumes where it stopped"
             )
+        self._places: dict[int, Place] = {}
 
     def blocks(self, *, check: bool = True, with_features: bool = True, with_tokens: bool = False) -> Iterator[Block]:
         """The shards in order, one in memory at a time, failed rows included.
@@ -82,9 +86,14 @@ class FeatureCache:
         parts: list[Block] = []
         lengths: list[NDArray[np.int64]] = []
         filled = seen = taken = 0
-        for block in self.blocks(check=check, with_features=with_features, with_tokens=with_tokens):
-            kept = block.select(_wanted(block, splits, ok_only))
-            features[filled : filled + len(kept)] = kept.features
+        for shard, path in enumerate(self._paths()):
+            block, found = read_columns(path, m, shard, check=check, with_tokens=with_tokens)
+            keep = _wanted(found, splits, ok_only)
+            kept = block.select(keep)
+            if with_features and (check or len(kept)):
+                rows = features[filled : filled + len(kept)]
+                sums = found.sums["features"] if check else None
+                features_into(rows, path, m, shard, found.place, sums, None if keep.all() else keep)
             filled += len(kept)
             if block.tokens is not None and kept.tokens is not None:
                 seen += len(block.tokens.values)
@@ -93,8 +102,8 @@ class FeatureCache:
                 tokens[taken : taken + len(kept.tokens.values)] = kept.tokens.values
                 taken += len(kept.tokens.values)
                 lengths.append(kept.tokens.lengths)
-            # Only the columns: the shards' own features and tokens are not held a second time.
-            parts.append(replace(kept, features=features[:0], tokens=None))
+            # Only the columns: the shards' own tokens are not held a second time.
+            parts.append(replace(kept, tokens=None))
         if with_tokens and seen != m.tokens:
             raise InputError(f"{self.path}: not the {m.tokens} tokens of its manifest: run `xfeat cache verify`")
         sequences = Tokens(tokens[:taken], offsets_of(np.concatenate(lengths))) if lengths else None
@@ -112,6 +121,49 @@ class FeatureCache:
         """
         return read_features(self.path / f"{shard:05d}.h5", self.manifest, shard, check=check)
 
+    def array(self, *, check: bool = True) -> NDArray[Any]:
+        """The features of all rows in one array, (n, D) in the stored dtype, failed rows (zeros) included.
+
+        Args:
+            check: compare them with their checksums. The other columns are neither read nor checked.
+
+        Raises:
+            InputError: a shard is missing, truncated or damaged.
+        """
+        m = self.manifest
+        features = np.empty((self._rows(), m.dim), m.dtype)
+        for shard, path in enumerate(self._paths()):
+            start, stop = m.span(shard)
+            place, sums = locate_features(path, m, shard)
+            features_into(features[start:stop], path, m, shard, place, sums if check else None)
+        return features
+
+    def take(self, rows: NDArray[np.integer[Any]] | Sequence[int]) -> NDArray[Any]:
+        """Features of some rows, read where they lie and nothing around them. They are not compared with checksums.
+
+        Each shard is opened the first time one of its rows is asked for, and mapped into memory for the time of a call.
+
+        Args:
+            rows: (k,) numbers of rows from 0, in any order and repeated if wanted.
+
+        Returns:
+            (k, D) in the order asked, in the stored dtype; those of failed rows are zeros.
+
+        Raises:
+            IndexError: a row that the cache does not have; negative numbers do not count from the end.
+            InputError: ``rows`` are not whole numbers in one dimension, or a shard is missing, truncated, of another
+                cache, or does not hold its features byte after byte (chunked, compressed).
+        """
+        wanted = _row_numbers(rows, self.manifest.rows)
+        found = np.empty((len(wanted), self.manifest.dim), self.manifest.dtype)
+        order = np.argsort(wanted, kind="stable")
+        shards = wanted[order] // self.manifest.shard_rows
+        for part in np.split(order, np.flatnonzero(np.diff(shards)) + 1):
+            if part.size:
+                shard = int(wanted[part[0]]) // self.manifest.shard_rows
+                found[part] = self._place(shard).rows(wanted[part] - shard * self.manifest.shard_rows)
+        return found
+
     def tokens(self, shard: int, *, check: bool = True) -> Tokens:
         """The token sequences of one shard, failed samples (without tokens) included.
 
@@ -127,6 +179,16 @@ class FeatureCache:
         if found is None:
             raise InputError(f"{self.path} holds no token sequences: write a cache that does (`xfeat import --tokens`)")
         return found
+
+    def _place(self, shard: int) -> Place:
+        place = self._places.get(shard)
+        if place is None or not place.current:
+            path = self.path / f"{shard:05d}.h5"
+            place, _ = locate_features(path, self.manifest, shard)
+            if place is None:
+                raise InputError(f"shard {path}: its features do not lie byte after byte: write the cache again")
+            self._places[shard] = place
+        return place
 
     def _rows(self) -> int:
         # The manifest's word is not enough to allocate by.
@@ -144,28 +206,41 @@ class FeatureCache:
         return (self.path / f"{shard:05d}.h5" for shard in range(self.manifest.shards))
 
 
-def _wanted(block: Block, splits: Collection[str] | None, ok_only: bool) -> NDArray[np.bool_]:
-    keep = np.ones(len(block), dtype=bool)
+def _row_numbers(rows: NDArray[np.integer[Any]] | Sequence[int], count: int) -> NDArray[np.int64]:
+    given = np.asarray(rows)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise InputError(f"rows are {given.shape} {given.dtype}: they are (k,) whole numbers")
+    strange = np.flatnonzero((given < 0) | (given >= count))
+    if strange.size:
+        raise IndexError(f"row {given[strange[0]]} of a cache of {count}: rows count from 0 to {count - 1}")
+    return given.astype(np.int64)
+
+
+def _wanted(stored: Stored, splits: Collection[str] | None, ok_only: bool) -> NDArray[np.bool_]:
+    keep = stored.ok if ok_only else np.ones(len(stored), dtype=bool)
     if splits is not None:
-        keep &= np.array([name in splits for name in block.split], dtype=bool)
-    if ok_only:
-        keep &= np.array([word == OK for word in block.status], dtype=bool)
+        keep &= np.array([name in splits for name in stored.strings("split")], dtype=bool)
     return keep
 
 
 def _join(parts: list[Block], features: NDArray[Any], tokens: Tokens | None) -> Block:
     def strings(name: str) -> list[str] | None:
         columns = [getattr(part, name) for part in parts]
-        return None if any(column is None for column in columns) else [text for column in columns for text in column]
+        return None if any(column is None for column in columns) else list(chain.from_iterable(columns))
 
-    labels = [part.labels for part in parts]
+    def numbers(name: str) -> NDArray[Any] | None:
+        columns = [getattr(part, name) for part in parts]
+        return None if any(column is None for column in columns) else np.concatenate(columns)
+
     return Block(
         features,
         strings("ids") or [],
         strings("split") or [],
         strings("status") or [],
-        None if any(label is None for label in labels) else np.concatenate([x for x in labels if x is not None]),
+        numbers("labels"),
         strings("pair"),
         strings("camera"),
         tokens,
+        numbers("source"),
+        numbers("content"),
     )

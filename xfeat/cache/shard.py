@@ -1,27 +1,34 @@
 """One immutable HDF5 shard: written whole, read whole, every byte of its columns under a checksum."""
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from xfeat.cache.block import Block
-from xfeat.cache.checksums import columns_checksum, damaged_rows, row_checksums, summary
+from xfeat.cache.checksums import columns_checksum, row_checksums, summary
 from xfeat.cache.columns import Columns
 from xfeat.cache.files import whole_file
-from xfeat.cache.layout import check_layout
+from xfeat.cache.fingerprint import digest
+from xfeat.cache.image import image
+from xfeat.cache.layout import check_features, check_layout
 from xfeat.cache.manifest import SCHEMA, Manifest
+from xfeat.cache.rows import Place
+from xfeat.cache.stored import (
+    CHECKSUMS,
+    Stored,
+    check_fingerprint,
+    compare,
+    encoded,
+    opened,
+    raw,
+    read_stored,
+    stored_columns,
+)
 from xfeat.cache.tokens import Tokens
 from xfeat.errors import InputError
-
-AGAIN = "delete this shard and run the command that wrote the cache again"
-STRINGS = ("ids", "split", "status", "pair", "camera")
-CHECKSUMS = {"features": "checksums", "tokens": "token_checksums"}
 
 
 def write_shard(
@@ -31,6 +38,8 @@ def write_shard(
     status: Sequence[str],
     fingerprint: str,
     tokens: Tokens | None = None,
+    source: NDArray[np.uint64] | None = None,
+    content: NDArray[np.uint8] | None = None,
 ) -> bytes:
     """Write one shard whole: temporary name, close, fsync, replace.
 
@@ -41,47 +50,36 @@ def write_shard(
         status: (n,) ``ok`` or the reason of a failure.
         fingerprint: sha256 of the cache's fingerprint.
         tokens: the n token sequences, of the same type and finite; None where the cache has none.
+        source: (n,) the key of where each sample comes from; None: not known.
+        content: (n, 16) the key of each sample's bytes, zeros where it is unknown; None: of none.
 
     Returns:
         The shard's checksums as bytes.
+
+    Raises:
+        InputError: the disk is full, or takes the file for another reason not.
     """
-    columns_of = _stored(columns, status)
-    rows = {"features": features}
+    columns_of = stored_columns(columns, source) | {"status": encoded(status)}
+    rows = {"features": np.ascontiguousarray(features)}
+    if content is not None:
+        columns_of["content"] = np.ascontiguousarray(content, np.uint8)
     if tokens is not None:
         columns_of["offsets"] = tokens.offsets
-        rows["tokens"] = tokens.values
+        rows["tokens"] = np.ascontiguousarray(tokens.values)
     sums = {name: row_checksums(array) for name, array in rows.items()}
-    # HDF5 composes the file in memory: on a full disk it would neither fail cleanly nor close.
-    image = _image(rows, sums, columns_of, fingerprint)
+    attributes = {"schema": SCHEMA, "fingerprint": fingerprint, "columns_checksum": columns_checksum(columns_of)}
+    if columns.labels is not None:
+        attributes["classes"] = digest(list(columns.classes))
+    small = {CHECKSUMS[name]: array for name, array in sums.items()} | columns_of
+    pieces = image(rows, small, attributes)
     try:
-        with whole_file(path) as tmp:
-            tmp.write_bytes(image)
+        with whole_file(path) as tmp, tmp.open("wb") as file:
+            file.writelines(pieces)
     except OSError as error:
         raise InputError(
             f"shard {path} cannot be written ({error.strerror}): finished shards are kept, run again to resume"
         ) from None
     return summary(*sums.values(), columns=columns_checksum(columns_of))
-
-
-def _image(
-    rows: Mapping[str, NDArray[Any]],
-    sums: Mapping[str, NDArray[Any]],
-    columns: Mapping[str, NDArray[Any]],
-    fingerprint: str,
-) -> memoryview:
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        for name, array in rows.items():
-            file.create_dataset(name, data=array)
-            file.create_dataset(CHECKSUMS[name], data=sums[name])
-        for name, array in columns.items():
-            utf8 = array.dtype.kind == "S"  # numpy's bytes say nothing of their encoding; the file does
-            kind = h5py.string_dtype("utf-8", array.dtype.itemsize) if utf8 else array.dtype
-            file.create_dataset(name, data=array.astype(kind), dtype=kind)
-        file.attrs["schema"] = SCHEMA
-        file.attrs["fingerprint"] = fingerprint
-        file.attrs["columns_checksum"] = columns_checksum(columns)
-    return buffer.getbuffer()
 
 
 def read_shard(
@@ -109,7 +107,8 @@ def read_shard(
     Raises:
         InputError: truncated, damaged, not what the manifest says, of another cache, or holding links.
     """
-    return _read(path, manifest, shard, check, with_features, with_tokens)[0]
+    stored = read_stored(path, manifest, shard, check=check, with_features=with_features, with_tokens=with_tokens)
+    return _block(stored, manifest)
 
 
 def read_features(path: Path, manifest: Manifest, shard: int, *, check: bool = True) -> NDArray[Any]:
@@ -124,14 +123,42 @@ def read_features(path: Path, manifest: Manifest, shard: int, *, check: bool = T
     Raises:
         InputError: as ``read_shard``.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         check_layout(file, manifest, shard)
-        features = _raw(file["features"])
-        checksums, stored = _raw(file["checksums"]), str(file.attrs["fingerprint"])
-    _check_fingerprint(path, stored, manifest)
+        features = raw(file["features"])
+        checksums, stored = raw(file["checksums"]), str(file.attrs["fingerprint"])
+    check_fingerprint(path, stored, manifest)
     if check:
-        _compare("features", features, checksums, path)
+        compare("features", features, checksums, path)
     return features
+
+
+def read_columns(
+    path: Path, manifest: Manifest, shard: int, *, check: bool = True, with_tokens: bool = False
+) -> tuple[Block, Stored]:
+    """One shard without its features, (n, 0), and as it is stored: with where the features lie and their checksums.
+
+    Raises:
+        InputError: as ``read_shard``.
+    """
+    stored = read_stored(path, manifest, shard, check=check, with_features=False, with_tokens=with_tokens)
+    return _block(stored, manifest), stored
+
+
+def locate_features(path: Path, manifest: Manifest, shard: int) -> tuple[Place | None, NDArray[np.uint64]]:
+    """Where the features of a shard lie, None if they can be read through HDF5 only, and their checksums.
+
+    Nothing else of the shard is looked at.
+
+    Raises:
+        InputError: as ``read_shard``.
+    """
+    with opened(path, ("features", "checksums")) as file:
+        check_features(file, manifest, shard)
+        place, sums = file.place("features"), raw(file["checksums"])
+        fingerprint = str(file.attrs["fingerprint"])
+    check_fingerprint(path, fingerprint, manifest)
+    return place, sums
 
 
 def shard_checksums(path: Path, manifest: Manifest, shard: int) -> tuple[Block, bytes]:
@@ -140,101 +167,21 @@ def shard_checksums(path: Path, manifest: Manifest, shard: int) -> tuple[Block, 
     Raises:
         InputError: as ``read_shard``.
     """
-    return _read(path, manifest, shard, True, True, True)
+    stored = read_stored(path, manifest, shard)
+    return _block(stored, manifest), stored.checksums
 
 
-def _read(
-    path: Path, manifest: Manifest, shard: int, check: bool, with_features: bool, with_tokens: bool
-) -> tuple[Block, bytes]:
-    wanted = {"features": with_features, "tokens": with_tokens}
-    with _opened(path) as file:
-        stored = str(file.attrs["fingerprint"])
-        checksum = int(file.attrs["columns_checksum"])
-        check_layout(file, manifest, shard)
-        columns = {name: _raw(file[name]) for name in (*STRINGS, "labels", "offsets") if name in file}
-        sums = {name: _raw(file[CHECKSUMS[name]]) for name in CHECKSUMS if name in file}
-        rows = {name: _raw(file[name]) for name in sums if wanted[name]}
-    _check_fingerprint(path, stored, manifest)
-    if checksum != columns_checksum(columns):
-        raise InputError(f"shard {path}: ids, labels or another column differ from their checksum: {AGAIN}")
-    if check:
-        for name, array in rows.items():
-            _compare(name, array, sums[name], path)
-    if not _labels_fit(columns.get("labels"), manifest):
-        raise InputError(f"shard {path}: its labels do not fit the {len(manifest.classes)} classes of the manifest")
-    strings = {name: [text.decode() for text in columns[name].tolist()] for name in STRINGS if name in columns}
-    block = Block(
-        rows["features"] if with_features else np.empty((len(strings["ids"]), 0), manifest.dtype),
-        strings["ids"],
-        strings["split"],
-        strings["status"],
+def _block(stored: Stored, manifest: Manifest) -> Block:
+    columns, rows = stored.columns, stored.rows
+    return Block(
+        rows["features"] if "features" in rows else np.empty((len(stored), 0), manifest.dtype),
+        stored.strings("ids"),
+        stored.strings("split"),
+        stored.strings("status"),
         columns.get("labels"),
-        strings.get("pair"),
-        strings.get("camera"),
+        stored.strings("pair") if "pair" in columns else None,
+        stored.strings("camera") if "camera" in columns else None,
         Tokens(rows["tokens"], columns["offsets"]) if "tokens" in rows else None,
+        columns.get("source"),
+        columns.get("content"),
     )
-    return block, summary(*sums.values(), columns=checksum)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[h5py.File]:
-    """The file, closed at the end; whatever is wrong with it inside the block is one line."""
-    if not path.is_file():
-        raise InputError(f"shard {path} is missing: run the command that wrote the cache again")
-    try:
-        with h5py.File(path, "r") as file:
-            _refuse_links(file, path)
-            yield file
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise InputError(f"shard {path} is truncated or damaged ({_first_line(error)}): {AGAIN}") from None
-
-
-def _check_fingerprint(path: Path, stored: str, manifest: Manifest) -> None:
-    wanted = manifest.fingerprint_sha256
-    if stored != wanted:
-        raise InputError(f"shard {path} has another fingerprint ({stored[:12]}) than its manifest ({wanted[:12]})")
-
-
-def _labels_fit(labels: NDArray[Any] | None, manifest: Manifest) -> bool:
-    if labels is None:
-        return manifest.label_kind == "none"
-    if labels.ndim == 1:
-        return manifest.label_kind == "single" and bool((labels < len(manifest.classes)).all())
-    return manifest.label_kind == "multi" and labels.shape[1:] == (len(manifest.classes),)
-
-
-def _raw(dataset: h5py.Dataset) -> NDArray[Any]:
-    array: NDArray[Any] = dataset[...]
-    return array
-
-
-def _refuse_links(file: h5py.File, path: Path) -> None:
-    # A link or an external dataset would make reading this file read another one.
-    for name in file:
-        hard = isinstance(file.get(name, getlink=True), h5py.HardLink)
-        item = file[name] if hard else None
-        if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
-            raise InputError(f"shard {path}: {name!r} is a link, a group or an external dataset: refused")
-
-
-def _stored(columns: Columns, status: Sequence[str]) -> dict[str, NDArray[Any]]:
-    arrays = {}
-    for name in STRINGS:
-        strings = status if name == "status" else getattr(columns, name)
-        if strings is not None:
-            encoded = [text.encode() for text in strings]
-            arrays[name] = np.array(encoded, dtype=f"S{max(1, max(map(len, encoded), default=1))}")
-    if columns.labels is not None:
-        arrays["labels"] = np.ascontiguousarray(columns.labels)
-    return arrays
-
-
-def _compare(name: str, rows: NDArray[Any], checksums: NDArray[np.uint64], path: Path) -> None:
-    damaged = damaged_rows(rows, checksums)
-    if damaged is not None:
-        first, last = damaged
-        raise InputError(f"shard {path}: {name} of rows {first} to {last} differ from their checksum: {AGAIN}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

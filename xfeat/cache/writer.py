@@ -1,92 +1,36 @@
 """Writes a cache shard by shard, resumes after a kill at any moment, and lets one process write at a time."""
 
-import hashlib
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from numpy.typing import NDArray
 
-from xfeat import __version__
 from xfeat.cache.block import Block
-from xfeat.cache.casting import cast_features, cast_tokens
-from xfeat.cache.columns import OK, Columns
-from xfeat.cache.files import TMP
-from xfeat.cache.fingerprint import difference
-from xfeat.cache.manifest import FILE, SHARD_ROWS, Manifest, content_digest, load_manifest
-from xfeat.cache.shard import read_shard, shard_checksums, write_shard
+from xfeat.cache.claim import LOCK, claim, remove_leftovers, unwritable
+from xfeat.cache.columns import OK
+from xfeat.cache.incoming import Rows, incoming
+from xfeat.cache.kept import Kept, kept_rows, read_contents, read_rows
+from xfeat.cache.manifest import FILE, Manifest, content_digest, load_manifest
+from xfeat.cache.plan import Plan
+from xfeat.cache.resume import same_classes, same_columns, taken_over
+from xfeat.cache.shard import read_shard, write_shard
+from xfeat.cache.stored import Stored, read_stored, stored_columns
 from xfeat.cache.tokens import Tokens
 from xfeat.errors import InputError
 
-LOCK = ".lock"
-# What must be the same for a write to go on, and how to say that it is not.
-OTHER = {
-    "modality": "another modality",
-    "dtype": "another dtype",
-    "dim": "another width",
-    "token_dim": "another width of tokens",
-    "rows": "another number of rows",
-    "shard_rows": "another number of rows per shard",
-    "label_kind": "another kind of labels",
-    "classes": "other classes",
-    "samples": "other samples (ids, splits, labels, pairs or sources changed)",
-}
-# What an interrupted write may leave behind; any other file is the user's.
-OURS = re.compile(rf"{re.escape(LOCK)}|([0-9]{{5,}}\.h5|{re.escape(FILE)}){re.escape(TMP)}")
 
+class _Done(NamedTuple):
+    """Of a shard that is as planned: all its checksums, failed samples and tokens."""
 
-@dataclass(frozen=True)
-class Plan:
-    """What the finished cache will be, known before the first sample is encoded.
-
-    Attributes:
-        modality: name of the modality.
-        fingerprint: everything that decides the numbers.
-        dim: D.
-        columns: all n samples, in the order of the cache's rows.
-        dtype: ``float16`` or ``float32``.
-        sources: (n,) where each sample comes from (root-relative path or the text itself), to notice a changed
-            manifest on resume; None where the columns say enough.
-        shard_rows: rows per shard.
-        token_dim: width of the token sequences; 0: there are none.
-    """
-
-    modality: str
-    fingerprint: Mapping[str, Any]
-    dim: int
-    columns: Columns
-    dtype: str = "float32"
-    sources: Sequence[str] | None = None
-    shard_rows: int = SHARD_ROWS
-    token_dim: int = 0
-
-    def manifest(self) -> Manifest:
-        """The manifest of the cache before its first shard.
-
-        Raises:
-            InputError: no samples, a bad modality name, or a dtype that is never stored.
-        """
-        if not len(self.columns):
-            raise InputError(f"no samples for modality {self.modality!r}: nothing to write")
-        labels = self.columns.labels
-        return Manifest(
-            modality=self.modality,
-            dim=self.dim,
-            dtype=self.dtype,
-            classes=list(self.columns.classes),
-            label_kind="none" if labels is None else "single" if labels.ndim == 1 else "multi",
-            rows=len(self.columns),
-            samples=_samples_digest(self.columns, self.sources),
-            fingerprint=self.fingerprint,
-            shard_rows=self.shard_rows,
-            writer=__version__,
-            token_dim=self.token_dim,
-        )
+    checksums: bytes
+    failed: int
+    tokens: int
 
 
 class CacheWriter:
@@ -94,19 +38,19 @@ class CacheWriter:
 
     Example:
         >>> with CacheWriter(path, plan) as writer:                       # doctest: +SKIP
-        ...     for shard in writer.missing:
+        ...     for shard in list(writer.missing):
         ...         start, stop = writer.manifest.span(shard)
         ...         writer.write(shard, features[start:stop])
         ...     writer.finish()
 
     Attributes:
         manifest: the manifest as it stands.
-        missing: shards still to be written, in order.
+        missing: shards still to be written, in order: absent, damaged, short, or with other columns than the plan's.
         damaged: shards found damaged on resume; they are among the missing.
 
     Raises:
         InputError: another process writes here, the folder holds something else, or the cache there has another
-            fingerprint or other samples (the difference is printed).
+            fingerprint or other samples than the plan and the plan did not grow from it (the difference is printed).
     """
 
     def __init__(self, path: Path, plan: Plan) -> None:
@@ -115,13 +59,12 @@ class CacheWriter:
         self.manifest = plan.manifest()
         self.missing: list[int] = []
         self.damaged: list[int] = []
-        self._checksums: dict[str, bytes] = {}
-        self._failed: dict[int, int] = {}
-        self._tokens: dict[int, int] = {}
+        self._there: dict[int, int] = {}  # rows of each shard file that can be read
+        self._done: dict[int, _Done] = {}
         self._lock = FileLock(path / LOCK)
 
     def __enter__(self) -> "CacheWriter":
-        self._claim()
+        claim(self.path, self._lock)
         try:
             self._take_over()
         except BaseException:
@@ -140,143 +83,172 @@ class CacheWriter:
         features: NDArray[Any],
         status: Sequence[str] | None = None,
         tokens: Tokens | None = None,
+        content: NDArray[np.uint8] | None = None,
     ) -> None:
-        """Write one shard, or replace it.
+        """Write one shard, or the first rows of one, or replace it.
+
+        A shard of which only the first rows are written stays among the missing, and ``kept`` gives them back. Rows
+        that a longer file has behind them stay.
 
         Args:
             shard: its number.
             features: (n, D) of any float dtype; rows of failed samples are ignored and stored as zeros.
             status: (n,) ``ok`` or why the sample failed; None means all are ok.
             tokens: the n token sequences where the plan has a ``token_dim``; those of failed samples are not stored.
+            content: (n, 16) the keys of the samples' bytes, zeros where unknown; None: of none.
 
         Raises:
-            InputError: a value of an ok sample is not finite in the stored dtype, or such a sample has no tokens; the
-                sample is named.
+            InputError: a value of an ok sample is not finite in the stored dtype, or such a sample has no tokens (the
+                sample is named); or the disk is full.
         """
         start, stop = self.manifest.span(shard)
-        columns = self.plan.columns.rows(start, stop)
-        status = [OK] * (stop - start) if status is None else status
-        if features.shape != (stop - start, self.manifest.dim) or len(status) != stop - start:
-            raise ValueError(f"shard {shard} takes {(stop - start, self.manifest.dim)}, got {features.shape}")
-        if (0 if tokens is None else tokens.values.shape[1]) != self.manifest.token_dim:
-            raise ValueError(f"shard {shard} takes tokens of width {self.manifest.token_dim} (0: none)")
-        if tokens is not None:
-            if len(tokens) != stop - start:
-                raise ValueError(f"shard {shard} takes {stop - start} token sequences, got {len(tokens)}")
-            tokens = cast_tokens(tokens, columns, status, self.manifest.dtype)
-        stored = cast_features(features, columns, status, self.manifest.dtype)
-        name = self.shard_path(shard)
+        n = len(features)
+        if not 0 < n <= stop - start:
+            raise ValueError(f"shard {shard} takes {stop - start} rows, got {n}")
+        rows = incoming(
+            self.manifest,
+            self.plan.columns.rows(start, start + n),
+            features,
+            [OK] * n if status is None else status,
+            tokens,
+            content,
+            self._source(start, start + n),
+        )
+        if n < self._there.get(shard, 0):
+            rows = rows.followed_by(self._stored(shard), self.plan.columns.rows(start, stop))
         if self.manifest.complete:
             # Until `finish`, the manifest's digest would not be that of the shards.
-            self.manifest = replace(self.manifest, complete=False)
-            self.manifest.save(self.path)
-        fingerprint = self.manifest.fingerprint_sha256
-        self._checksums[name.name] = write_shard(name, stored, columns, status, fingerprint, tokens)
-        self._tokens[shard] = 0 if tokens is None else len(tokens.values)
-        self._failed[shard] = sum(word != OK for word in status)
-        if shard in self.missing:
-            self.missing.remove(shard)
+            self._save(replace(self.manifest, complete=False, parts=list(self.plan.parts)))
+        self._put(shard, rows)
 
     def read(self, shard: int) -> Block:
         """The rows of a shard that is already written."""
         return read_shard(self.shard_path(shard), self.manifest, shard, with_tokens=True)
 
+    def kept(self, shard: int) -> Kept | None:
+        """Of a missing shard, the rows that are encoded already and whose sources are unchanged; None: there are none.
+
+        Raises:
+            InputError: the file was damaged since the cache was opened.
+        """
+        if shard not in self._there:
+            return None
+        start, stop = self.manifest.span(shard)
+        return kept_rows(self._stored(shard), self.plan.columns.rows(start, stop), self._source(start, stop))
+
+    def contents(self) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.bool_]]]:
+        """Each shard file that can be read: its number, content keys (m, 16), and (m,) whether a row can be reused.
+
+        A row can be reused where its sample is ok and its content is known.
+        """
+        for shard in sorted(self._there):
+            content, ok = read_contents(self.shard_path(shard))
+            yield shard, content, ok
+
+    def fetch(self, shard: int, places: NDArray[np.int64]) -> tuple[NDArray[Any], Tokens | None]:
+        """Features (m, D) and tokens of some rows of a shard file as it is on disk now.
+
+        Args:
+            shard: its number.
+            places: (m,) rows, counted from the shard's first, in any order.
+        """
+        return read_rows(self.shard_path(shard), places)
+
     @property
     def failed_shards(self) -> list[int]:
         """Written shards that hold failed samples."""
-        return [shard for shard, failed in sorted(self._failed.items()) if failed]
+        return [shard for shard, done in sorted(self._done.items()) if done.failed]
 
     def finish(self) -> Manifest:
         """Mark the cache complete and return its manifest.
 
         Raises:
             ValueError: shards are missing.
+            InputError: the disk is full.
         """
         if self.missing:
             raise ValueError(f"{len(self.missing)} shards are not written")
-        splits: dict[str, int] = {}
-        for name in self.plan.columns.split:
-            splits[name] = splits.get(name, 0) + 1
-        failed = sum(self._failed.values())
-        self.manifest = replace(
-            self.manifest,
-            complete=True,
-            counts={"ok": self.manifest.rows - failed, "failed": failed, "split": splits},
-            content=content_digest(self.manifest, self._checksums),
-            tokens=sum(self._tokens.values()),
-        )
-        self.manifest.save(self.path)
+        failed = sum(done.failed for done in self._done.values())
+        counts = {"ok": self.manifest.rows - failed, "failed": failed, "split": dict(Counter(self.plan.columns.split))}
+        sums = {self.shard_path(shard).name: done.checksums for shard, done in self._done.items()}
+        content = content_digest(self.manifest, sums)
+        tokens = sum(done.tokens for done in self._done.values())
+        self._save(replace(self.manifest, complete=True, counts=counts, content=content, tokens=tokens, orders=[]))
         return self.manifest
 
     def shard_path(self, shard: int) -> Path:
         """File of a shard."""
         return self.path / f"{shard:05d}.h5"
 
-    def _claim(self) -> None:
-        if self.path.is_file():
-            raise InputError(f"{self.path} is a file: --out must name a folder")
-        strange = self.path.is_dir() and not (self.path / FILE).exists()
-        if strange and any(not OURS.fullmatch(entry.name) for entry in self.path.iterdir()):
-            raise InputError(f"{self.path} holds other files and no manifest.json: choose a new or empty folder")
-        self.path.mkdir(parents=True, exist_ok=True)
+    def _put(self, shard: int, rows: Rows) -> None:
+        start, stop = self.manifest.span(shard)
+        columns = self.plan.columns.rows(start, start + len(rows))
+        path, fingerprint = self.shard_path(shard), self.manifest.fingerprint_sha256
+        checksums = write_shard(
+            path, rows.features, columns, rows.status, fingerprint, rows.tokens, rows.source, rows.content
+        )
+        self._there[shard] = len(rows)
+        # Rows that stayed behind the new ones may have other sources than the plan's.
+        source = self._source(start, stop)
+        same = rows.source is None or source is None or np.array_equal(rows.source, source)
+        if same and start + len(rows) == stop:
+            tokens = 0 if rows.tokens is None else len(rows.tokens.values)
+            self._done[shard] = _Done(checksums, rows.failed, tokens)
+            self.missing = [other for other in self.missing if other != shard]
+        else:
+            self._done.pop(shard, None)
+            self.missing = sorted({*self.missing, shard})
+
+    def _source(self, start: int, stop: int) -> NDArray[np.uint64] | None:
+        return None if self.plan.sources is None else self.plan.sources[start:stop]
+
+    def _stored(self, shard: int) -> Stored:
+        return read_stored(self.shard_path(shard), self.manifest, shard)
+
+    def _save(self, manifest: Manifest) -> None:
         try:
-            self._lock.acquire(blocking=False)
-        except Timeout:
-            raise InputError(
-                f"another process is writing to {self.path}: wait for it, or choose another folder"
-            ) from None
+            manifest.save(self.path)
+        except OSError as error:
+            raise unwritable(self.path / FILE, error) from None
+        self.manifest = manifest
 
     def _take_over(self) -> None:
-        for leftover in self.path.iterdir():
-            if OURS.fullmatch(leftover.name) and leftover.name != LOCK:
-                leftover.unlink()
+        remove_leftovers(self.path)
+        wanted = self.manifest
         if not (self.path / FILE).exists():
-            self.manifest.save(self.path)
+            self._save(wanted)
         stored = load_manifest(self.path)
-        _check_same(stored, self.manifest, self.path)
-        self.manifest = stored
-        for shard in range(stored.shards):
-            path = self.shard_path(shard)
-            if not path.exists():
-                self.missing.append(shard)
-                continue
-            try:
-                block, self._checksums[path.name] = shard_checksums(path, stored, shard)
-            except InputError:
-                self.damaged.append(shard)
-                self.missing.append(shard)
-            else:
-                self._failed[shard] = sum(word != OK for word in block.status)
-                self._tokens[shard] = 0 if block.tokens is None else len(block.tokens.values)
+        self.manifest = taken_over(stored, wanted, self.path, self.plan.grown_from)
+        if self.manifest.samples != stored.samples:
+            self._save(self.manifest)  # before any shard: nobody takes the old shards for those of the new manifest
+            for shard in range(self.manifest.shards, stored.shards):
+                self.shard_path(shard).unlink(missing_ok=True)  # damaged: growth keeps the place of every row it reads
+        elif wanted.parts and wanted.parts != stored.parts:
+            self._begin_anew()
+        for shard in range(self.manifest.shards):
+            self._look_at(shard)
 
+    def _begin_anew(self) -> None:
+        # The parts were written again. Their shards go first: the new manifest never stands beside the old ones.
+        self._save(replace(self.manifest, complete=False))
+        for shard in range(self.manifest.shards):
+            self.shard_path(shard).unlink(missing_ok=True)
+        self._save(replace(self.manifest, parts=list(self.plan.parts)))
 
-def _check_same(stored: Manifest, wanted: Manifest, path: Path) -> None:
-    advice = "choose a new --out, or delete the folder first"
-    if stored.fingerprint_sha256 != wanted.fingerprint_sha256:
-        changes = difference(stored.fingerprint, wanted.fingerprint)
-        raise InputError(f"{path} was made with another fingerprint ({changes}): {advice}")
-    for name in OTHER:
-        old, new = getattr(stored, name), getattr(wanted, name)
-        if old != new:
-            values = "" if name in ("samples", "classes") else f" ({old} instead of {new})"
-            raise InputError(f"{path} holds a cache with {OTHER[name]}{values}: {advice}")
-
-
-def _samples_digest(columns: Columns, sources: Sequence[str] | None) -> str:
-    total = hashlib.sha256()
-    for name, strings in (
-        ("ids", columns.ids),
-        ("split", columns.split),
-        ("classes", columns.classes),
-        ("pair", columns.pair),
-        ("camera", columns.camera),
-        ("sources", sources),
-    ):
-        if strings is not None:
-            total.update(f"{name} {len(strings)}\n".encode())
-            for text in strings:
-                encoded = text.encode()
-                total.update(len(encoded).to_bytes(8, "little") + encoded)
-    if columns.labels is not None:
-        total.update(f"labels {columns.labels.shape}".encode() + np.ascontiguousarray(columns.labels).tobytes())
-    return total.hexdigest()
+    def _look_at(self, shard: int) -> None:
+        if not self.shard_path(shard).exists():
+            self.missing.append(shard)
+            return
+        try:
+            stored = self._stored(shard)
+        except InputError:
+            self.damaged.append(shard)
+            self.missing.append(shard)
+            return
+        self._there[shard] = len(stored)
+        start, stop = self.manifest.span(shard)
+        wanted = stored_columns(self.plan.columns.rows(start, stop), self._source(start, stop))
+        if same_columns(stored, wanted) and same_classes(stored, self.manifest):
+            self._done[shard] = _Done(stored.checksums, int((~stored.ok).sum()), stored.tokens)
+        else:
+            self.missing.append(shard)

@@ -3,76 +3,120 @@
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
+from xfeat.cli.extract_launch import launch, read_jobs
+from xfeat.cli.extract_summary import summary
+from xfeat.cli.extract_work import Work, one_shard, read_shard, stopping_keeps
 from xfeat.errors import InputError
 
 if TYPE_CHECKING:
     from xfeat.extraction.report import ExtractReport
 
-KINDS = ("image", "text", "audio", "strokes")
 GENERIC = ("manifest", "samples", "dataset", "index", "data")  # names of files that say nothing of the data set
-REASONS = 5
+KIND = "image|text|audio|strokes|video"
 
 
 def extract(
+    ctx: typer.Context,
     manifest: Path = typer.Argument(..., metavar="MANIFEST", help="CSV, TSV or JSON lines file of samples."),
     modality: str = typer.Option(..., help="Name of the modality, and of its column unless --column is given."),
     backbone: str = typer.Option(..., metavar="SPEC", help="family:model[@weights]; see `xfeat backbones`."),
     out: Path | None = typer.Option(None, metavar="CACHE", help="Folder of the cache [default: under ./cache]."),
-    kind: str | None = typer.Option(None, metavar="image|text|audio|strokes", help="What the samples are."),
+    kind: str | None = typer.Option(None, metavar=KIND, help="What the samples are."),
     column: str | None = typer.Option(None, help="Column with the paths or texts."),
     root: Path | None = typer.Option(None, help="Folder of the paths [default: the manifest's]."),
     text_files: bool = typer.Option(False, "--text-files", help="The column names text files, not texts."),
-    batch_size: int = typer.Option(64, min=1, help="Samples encoded at a time."),
-    workers: int | None = typer.Option(None, min=1, help="Decoding threads [default: one per core, 8 at most]."),
-    device: str = typer.Option("auto", metavar="auto|cpu|cuda", help="Where networks run."),
+    frames: int = typer.Option(8, min=1, help="Frames taken of each video."),
+    tokens: bool = typer.Option(False, "--tokens", help="Store token sequences beside the features."),
     dtype: str = typer.Option("float16", metavar="float16|float32", help="Stored type of the features."),
+    device: str = typer.Option("auto", metavar="auto|cpu|cuda|cuda:N", help="Where networks run."),
+    precision: str = typer.Option("fp32", metavar="fp32|fp16|bf16", help="What networks compute in."),
+    compiled: bool = typer.Option(False, "--compile", help="Compile the network first (torch.compile)."),
+    batch_size: int = typer.Option(64, min=1, help="Samples encoded at a time; fewer where memory runs out."),
+    workers: int | None = typer.Option(
+        None, min=0, help="Decoding processes; 0: threads of this one [default: one per core]."
+    ),
     retry_failed: bool = typer.Option(False, "--retry-failed", help="Try samples that failed before again."),
+    recheck: bool = typer.Option(False, "--recheck", help="Encode stored samples again whose files have changed."),
     on_error: str = typer.Option("row", metavar="row|fail", help="Keep failed samples as rows, or stop at the first."),
+    shard: str | None = typer.Option(None, metavar="I/N", help="Only part I of N, into CACHE.part-I-of-N."),
+    on: str | None = typer.Option(None, metavar="local|slurm", help="Run all parts as jobs, then join them."),
+    parts: int | None = typer.Option(None, min=1, help="With --on: how many."),
+    retries: int = typer.Option(
+        2, min=0, help="With --on: how often in a row a part that dies and got no further is submitted again."
+    ),
+    slurm: list[str] = typer.Option(
+        [], metavar="KEY=VALUE", help="With --on slurm: partition, time, gpus_per_node, cpus_per_task, mem_gb, ..."
+    ),
 ) -> None:
     """Encode samples with a frozen backbone into a cache.
 
-    Run the same command again to resume. A sample that cannot be read is kept as a row with the reason.
+    Run the same command again to resume, or after the manifest has grown to add what is new. A sample that cannot be
+    read is kept as a row with the reason.
     """
-    from xfeat.backbones.base import Setup
+    from xfeat.backbones.base import KINDS, PRECISIONS, Setup
     from xfeat.backbones.registry import backbone_kinds, open_backbone
-    from xfeat.extraction.pipeline import ExtractionInterrupted, extract
+    from xfeat.extraction.launch import LaunchInterrupted
+    from xfeat.extraction.pipeline import ExtractionInterrupted
     from xfeat.samples.manifest import read_manifest
 
-    _one_of("--dtype", dtype, ("float16", "float32"))
-    _one_of("--on-error", on_error, ("row", "fail"))
-    what = kind or _kind(modality, backbone, backbone_kinds(backbone))
+    for option, value, choices in (
+        ("--dtype", dtype, ("float16", "float32")),
+        ("--on-error", on_error, ("row", "fail")),
+        ("--precision", precision, PRECISIONS),
+    ):
+        _one_of(option, value, choices)
+    _check_device(device)
+    what = kind or _kind(modality, backbone, backbone_kinds(backbone), KINDS)
     _one_of("--kind", what, KINDS)
-    chosen: Any = {"kind": what, "dtype": dtype, "on_error": on_error}  # checked above; mypy cannot narrow a str
-    samples = read_manifest(manifest, modality, column=column, root=root, kind=chosen["kind"], text_files=text_files)
-    encoder = open_backbone(backbone, what, Setup(device))
-    target = out or default_cache(manifest, modality, encoder.name)
+    part = read_shard(shard) if shard is not None else None
+    jobs = read_jobs(ctx, on, parts, retries, slurm, manifest)
+    samples = read_manifest(manifest, modality, column=column, root=root, kind=what, text_files=text_files)  # type: ignore[arg-type]  # checked above
+    # The machine that launches jobs only asks the backbone who it is; it may have no GPU.
+    setup = Setup("cpu" if jobs else device, precision, compiled, frames)
+    encoder = open_backbone(backbone, what, setup)
+    options = {
+        "batch_size": batch_size,
+        "dtype": dtype,
+        "workers": workers,
+        "on_error": on_error,
+        "retry_failed": retry_failed,
+        "recheck": recheck,
+        "text_files": text_files,
+        "tokens": tokens,
+    }
+    work = Work(samples, encoder, out or default_cache(manifest, modality, encoder.name), modality, options)
+    more: list[str] = []
     try:
-        report = extract(
-            samples,
-            encoder,
-            target,
-            modality=modality,
-            batch_size=batch_size,
-            dtype=chosen["dtype"],
-            workers=workers,
-            on_error=chosen["on_error"],
-            retry_failed=retry_failed,
-            text_files=text_files,
-        )
-    except ExtractionInterrupted as interrupt:
+        if jobs:
+            with stopping_keeps():
+                report, more = launch(work, jobs)
+        elif part:
+            with stopping_keeps():
+                report = one_shard(work, *part).run()
+        else:
+            report = work.run()
+    except (ExtractionInterrupted, LaunchInterrupted) as interrupt:
         typer.echo(f"xfeat: {interrupt}", err=True)
         raise typer.Exit(130) from None
-    typer.echo(summary(report, modality, encoder.name))
+    typer.echo(summary(report, modality, encoder.name, batch_size=batch_size, more=more))
+    _end(report, work, part)
+
+
+def _end(report: "ExtractReport", work: Work, part: tuple[int, int] | None) -> None:
+    if part:  # a part without a readable sample is a part all the same
+        typer.echo(f"Next: when all {part[1]} parts are there, xfeat cache merge {work.out}")
+        return
     if not report.ok:
         reason = report.by_reason[0]
         raise InputError(
             f"none of the {report.rows} samples could be read ({reason.text}, for example {reason.first!r}): check "
             "--root and --column, then run again with --retry-failed"
         )
+    typer.echo(f"Next: xfeat cache info {report.path}")
 
 
 def default_cache(manifest: Path, modality: str, backbone: str) -> Path:
@@ -82,54 +126,20 @@ def default_cache(manifest: Path, modality: str, backbone: str) -> Path:
     return Path(os.environ.get("XFEAT_CACHE") or "cache") / (dataset or "dataset") / f"{modality}.{slug}"
 
 
-def summary(report: "ExtractReport", modality: str, backbone: str) -> str:
-    """The lines printed at the end; within 80 columns but for names and reasons that are longer themselves."""
-    lines = [f"{modality} by {backbone}: {report.ok:,} of {report.rows:,} samples ok, {report.failed:,} failed"]
-    shown = report.by_reason[:REASONS]
-    lines += [f"  {reason.count:,} x {reason.text} (first: {reason.first})" for reason in shown]
-    rest = report.by_reason[REASONS:]
-    if rest:
-        lines.append(f"  {sum(reason.count for reason in rest):,} for {len(rest):,} other reasons")
-    splits = ", ".join(f"{name} {count:,}" for name, count in report.splits.items())
-    lines.append(f"  features  {report.rows:,} x {report.dim:,} {report.dtype} ({splits})")
-    lines.append(f"  time      {_time(report)}")
-    lines.append(f"  cache     {report.path}")
-    lines += [f"  note      {note}" for note in _notes(report)]
-    if report.failed and report.ok:
-        lines.append("Failed samples are rows without features; add --retry-failed to try them again.")
-    if report.ok:
-        lines.append(f"Next: xfeat cache info {report.path}")
-    return "\n".join(lines)
-
-
-def _time(report: "ExtractReport") -> str:
-    if not report.tried_rows:
-        return "nothing to do: all rows were there already"
-    rate = report.tried_rows / report.seconds
-    resumed = f", {report.resumed_rows:,} kept from before" if report.resumed_rows else ""
-    return f"{report.tried_rows:,} in {report.seconds:.1f} s ({rate:,.0f} a second){resumed}"
-
-
-def _notes(report: "ExtractReport") -> list[str]:
-    notes = []
-    if report.truncated:
-        notes.append(f"{report.truncated:,} samples were longer than the backbone reads and were cut")
-    if report.left_out:
-        notes.append(f"{report.left_out:,} rows of the manifest do not have this modality")
-    if report.repaired_shards:
-        notes.append(f"{report.repaired_shards:,} damaged shards were written again")
-    return notes
-
-
-def _kind(modality: str, backbone: str, offered: tuple[str, ...]) -> str:
+def _kind(modality: str, backbone: str, offered: tuple[str, ...], kinds: tuple[str, ...]) -> str:
     # image, images, image_left, image2, stroke; not imagery, texture
-    named = [kind for kind in KINDS if re.match(rf"{kind.removesuffix('s')}s?(?![a-z])", modality.lower())]
+    named = [kind for kind in kinds if re.match(rf"{kind.removesuffix('s')}s?(?![a-z])", modality.lower())]
     if named or len(offered) == 1:
         return (named or offered)[0]
     raise InputError(
         f"modality {modality!r} does not say what its samples are, and {backbone} reads {' and '.join(offered)}: "
         f"add --kind {offered[0]} or --kind {offered[-1]}"
     )
+
+
+def _check_device(device: str) -> None:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device, re.ASCII):
+        raise InputError(f"--device {device!r}: choose auto, cpu, cuda or cuda:N")
 
 
 def _one_of(option: str, value: str, choices: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from xfeat.samples.importers import Imported
 
 WIDTH = 80
-COLUMN = "array of FILE, or PATH#COLUMN of a text table"
+COLUMN = "array or column of FILE, or PATH#COLUMN of another"
 
 
 class DType(str, Enum):
@@ -23,12 +23,14 @@ class DType(str, Enum):
 
 
 def import_(
-    file: Path = typer.Argument(..., metavar="FILE", help="A .npz, .npy or .mat file."),
+    file: Path = typer.Argument(..., metavar="FILE", help="A .npz, .npy, .mat, .h5 or .parquet, or a folder of parts."),
     modality: str = typer.Option(..., "--modality", "-m", metavar="NAME", help="For example image, text or audio."),
     out: Path | None = typer.Option(
         None, metavar="CACHE", help="Folder; default: cache/<file>/<modality>.import ($XFEAT_CACHE instead of cache)."
     ),
-    features: str = typer.Option("features", metavar="A[,B]", help="Arrays with the features, one after the other."),
+    features: str = typer.Option(
+        "features", metavar="A[,B]", help="Arrays with the features, one after the other; of a table also f_*."
+    ),
     labels: str | None = typer.Option(None, metavar="REF", help=f"Labels: {COLUMN}; or none."),
     ids: str | None = typer.Option(None, metavar="REF", help=f"Unique ids: {COLUMN}; or rows (row numbers)."),
     split: str | None = typer.Option(
@@ -57,8 +59,13 @@ def import_(
 
     Without options, FILE holds features (n, D) and perhaps ids, labels, split, pair, camera and classes, as
     written by `xfeat cache export`. Options name them where they are called something else. X[0] is the first
-    cell of a MATLAB cell array, s.x a field of a struct. PATH#COLUMN is a column of a .csv by its name, or of a list
-    without header by its number, from 1. A,B is A followed by B.
+    cell of a MATLAB cell array, s.x a field of a struct, g/x a dataset in an HDF5 group. PATH#COLUMN is a column of a
+    .csv by its name, or of a list without header by its number, from 1. A,B is A followed by B.
+
+    Of a .parquet, features are a column of lists of numbers, or columns side by side (f_*); ids and labels are its
+    columns id and label unless named. A folder holds embeddings in numbered parts, as clip-retrieval writes them:
+    img_emb/img_emb_0.npy, text_emb/text_emb_0.npy, metadata/metadata_0.parquet, or all of them flat. The modality
+    chooses between images and texts, and row i of both is one pair.
 
     Token sequences of any length are taken from tokens with offsets, lengths or a mask. Where there are no
     features, a sample's features are the mean of its tokens.
@@ -71,10 +78,10 @@ def import_(
 
     sequences = TokenNames(tokens, offsets, lengths, mask)
     names = Names(features, labels, ids, split, pair, camera, classes, label_base, transpose, sequences)
-    imported = read_arrays(file, names)
+    imported = read_arrays(file, names, modality)
     for note in imported.notes:
         _say(f"note: {note}")
-    out = out or default_folder(file, modality)
+    out = out or default_folder(file.resolve() if file.is_dir() else file, modality)
     manifest = import_features(imported, out, modality, dtype.value, say=typer.echo)
     _summarise(manifest, imported)
     typer.echo(f"cache     {out}")

@@ -1,11 +1,7 @@
-"""Samples through a backbone into a cache: shard by shard, resumable, no sample dropped silently."""
+"""Samples through a backbone into a cache: resumable, growing with its data set, no sample dropped silently."""
 
-import os
 import time
-import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfeat.backbones.base import Backbone
-from xfeat.cache import OK, SHARD_ROWS, CacheWriter, Plan
+from xfeat.cache import SHARD_ROWS, CacheWriter, Columns, Manifest, Plan
+from xfeat.cache.growth import Growth
+from xfeat.cache.growth import grow as grow_cache
+from xfeat.cache.keys import source_keys
 from xfeat.errors import InputError
-from xfeat.extraction.decode import Decoded, Decoder, decode_ahead
+from xfeat.extraction.decode import Decoder
+from xfeat.extraction.encode import cores_kept
+from xfeat.extraction.feed import Feed, available_cores
+from xfeat.extraction.flow import Flow
+from xfeat.extraction.jobs import find_jobs
 from xfeat.extraction.report import ExtractReport, Reason, count_reasons
-from xfeat.progress import Advance, progress
+from xfeat.progress import progress
 from xfeat.samples.manifest import Samples
+
+TOKEN_SHARD_ROWS = 1024  # a shard is composed in memory, and token sequences are a hundred times as large
 
 
 class ExtractionInterrupted(KeyboardInterrupt):
@@ -37,61 +42,144 @@ def extract(
     on_error: Literal["row", "fail"] = "row",
     retry_failed: bool = False,
     text_files: bool = False,
-    shard_rows: int = SHARD_ROWS,
+    tokens: bool = False,
+    recheck: bool = False,
+    grow: bool = True,
+    shard_rows: int | None = None,
 ) -> ExtractReport:
-    """Write the features of all samples into a cache, or finish one that was begun.
+    """Write the features of all samples into a cache, finish one that was begun, or add what is new to one.
 
-    A sample that cannot be read becomes a row of zeros with the reason as its status. Errors of the backbone's
-    ``encode`` are not a sample's fault and are raised.
+    A sample that cannot be read becomes a row of zeros with the reason as its status. Inputs of the same content are
+    encoded once. Errors of the backbone's ``encode`` are not a sample's fault and are raised.
+
+    A cache of fewer samples grows: its rows keep their places, new samples come after them, and samples that are no
+    longer named stay.
 
     Args:
         samples: n samples.
         backbone: a frozen encoder of their kind.
-        out: the cache's folder; new, empty, or an unfinished or finished cache of the same samples and backbone.
+        out: the cache's folder; new, empty, or an unfinished or finished cache of the same backbone.
         modality: name of the modality.
-        batch_size: samples encoded at a time.
+        batch_size: samples encoded at a time; fewer where memory runs out.
         dtype: stored type.
-        workers: decoding threads; None takes one per core, 8 at most.
+        workers: decoding processes; None takes one per core, 0 decodes in threads of this process.
         on_error: ``row`` keeps failed samples as rows, ``fail`` stops at the first.
-        retry_failed: in shards already written, try the failed samples again.
+        retry_failed: among samples already stored, try the failed ones again.
         text_files: sources of texts are UTF-8 files.
-        shard_rows: rows per shard.
+        tokens: store token sequences beside the features.
+        recheck: read the files of stored samples again, and encode those whose content has changed.
+        grow: False: a cache of other samples is an error.
+        shard_rows: rows per shard; None: 8,192, and 1,024 with tokens.
 
     Returns:
         What was done.
 
     Raises:
-        InputError: samples of another kind, a folder that does not fit, non-finite features, or a failed sample
-            with ``on_error="fail"``.
-        ExtractionInterrupted: Ctrl-C; finished shards are kept.
+        InputError: samples of another kind, a folder that does not fit, a backbone without tokens where they are
+            asked for, non-finite features, or a failed sample with ``on_error="fail"``.
+        ExtractionInterrupted: Ctrl-C; what was encoded is kept.
     """
-    if samples.kind != backbone.kind:
-        raise InputError(f"{backbone.name} reads {backbone.kind}, the samples of {modality!r} are {samples.kind}")
-    if batch_size < 1 or (workers is not None and workers < 1):
-        raise InputError(f"batch size {batch_size} and workers {workers} must be at least 1")
+    _check(samples, backbone, modality, batch_size, workers, tokens)
     begun = time.perf_counter()
-    cut_before = _truncated(backbone)
+    target = _target(samples, out, grow)
     plan = Plan(
-        modality, backbone.fingerprint(), backbone.dim, samples.columns, dtype, samples.sources, shard_rows=shard_rows
+        modality,
+        _fingerprint(backbone, tokens),
+        backbone.dim,
+        target.columns,
+        dtype,
+        target.sources,
+        shard_rows=shard_rows or (TOKEN_SHARD_ROWS if tokens else SHARD_ROWS),
+        token_dim=_token_dim(backbone) if tokens else 0,
+        grown_from=target.growth.grown_from if target.growth else "",
     )
     with CacheWriter(out, plan) as writer:
         repaired = len(writer.damaged)
-        jobs = _jobs(writer, retry_failed)
-        tried = sum(len(rows) for rows in jobs.values())
-        decode = Decoder(samples, backbone, text_files=text_files)
+        decode = Decoder(samples, backbone.load, text_files=text_files)
+        jobs = find_jobs(writer, target.rows, retry_failed=retry_failed, recheck=decode.key if recheck else None)
+        tried = jobs.tried
+        fail = on_error == "fail"
+        flow = Flow(writer, samples, backbone, jobs, target.rows, batch_size=batch_size, fail=fail, tokens=tokens)
+        count = available_cores() if workers is None else workers
+        count = min(count, -(-tried // batch_size))
         try:
-            with _decoding_pool(workers) as pool, progress(f"extract {modality}", tried) as advance:
-                encoder = _Encoder(pool, decode, backbone, samples, batch_size, on_error, advance)
-                for shard, rows in jobs.items():
-                    _write(writer, shard, rows, encoder)
+            collate = getattr(backbone, "collate", None)
+            bar = progress(f"extract {modality}", tried)
+            with cores_kept(), Feed(decode, collate, count) as feed, bar as advance:
+                flow.run(feed, advance)
         except KeyboardInterrupt:
-            shards = writer.manifest.shards
-            raise ExtractionInterrupted(
-                f"interrupted; {shards - len(writer.missing)} of {shards} shards are kept in {out}, "
-                "the same command resumes"
-            ) from None
+            raise ExtractionInterrupted(_what_is_kept(writer)) from None
         manifest = writer.finish()
         reasons = _reasons(writer)
+    return _report(out, samples, manifest, target, flow, tried=tried, repaired=repaired, reasons=reasons, begun=begun)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What the cache will hold."""
+
+    columns: Columns
+    sources: NDArray[np.uint64]
+    rows: NDArray[np.int64]
+    growth: Growth | None
+
+
+def _check(
+    samples: Samples, backbone: Backbone, modality: str, batch_size: int, workers: int | None, tokens: bool
+) -> None:
+    if samples.kind != backbone.kind:
+        raise InputError(f"{backbone.name} reads {backbone.kind}, the samples of {modality!r} are {samples.kind}")
+    if batch_size < 1:
+        raise InputError(f"batch size {batch_size} must be at least 1")
+    if workers is not None and workers < 0:
+        raise InputError(f"workers {workers} must be 0 (decode in threads) or more")
+    if tokens and not _token_dim(backbone):
+        raise InputError(f"{backbone.name} gives no token sequences: leave --tokens out, or choose another backbone")
+
+
+def _token_dim(backbone: Backbone) -> int:
+    return int(getattr(backbone, "token_dim", 0))
+
+
+def _fingerprint(backbone: Backbone, tokens: bool) -> dict[str, object]:
+    made = backbone.fingerprint()
+    return {**made, "tokens": backbone.token_fingerprint()} if tokens else made  # type: ignore[attr-defined]
+
+
+def _target(samples: Samples, out: Path, growing: bool) -> _Target:
+    keys = source_keys(samples.sources)
+    growth = grow_cache(out, samples.columns, keys) if growing else None
+    if growth is None:
+        return _Target(samples.columns, keys, np.arange(len(samples)), None)
+    return _Target(growth.columns, growth.sources, growth.rows, growth)
+
+
+def _what_is_kept(writer: CacheWriter) -> str:
+    shards = writer.manifest.shards
+    whole = shards - len(writer.missing)
+    begun = sum(len(kept.places) for shard in writer.missing if (kept := writer.kept(shard)) is not None)
+    more = f" and {begun:,} rows of the next" if begun else ""
+    return f"interrupted; {whole} of {shards} shards{more} are kept in {writer.path}, the same command resumes"
+
+
+def _reasons(writer: CacheWriter) -> tuple[Reason, ...]:
+    blocks = (writer.read(shard) for shard in writer.failed_shards)
+    return count_reasons(row for block in blocks for row in zip(block.ids, block.status, strict=True))
+
+
+def _report(
+    out: Path,
+    samples: Samples,
+    manifest: Manifest,
+    target: _Target,
+    flow: Flow,
+    *,
+    tried: int,
+    repaired: int,
+    reasons: tuple[Reason, ...],
+    begun: float,
+) -> ExtractReport:
+    growth = target.growth
     return ExtractReport(
         path=out,
         rows=manifest.rows,
@@ -101,105 +189,18 @@ def extract(
         resumed_rows=manifest.rows - tried,
         tried_rows=tried,
         repaired_shards=repaired,
-        truncated=_truncated(backbone) - cut_before,
+        truncated=flow.cut,
         left_out=samples.left_out,
+        duplicates=flow.duplicates,
+        added=growth.added if growth else 0,
+        gone=growth.gone if growth else 0,
+        changed=growth.changed if growth else 0,
+        moved=growth.moved if growth else 0,
+        batch_size=flow.batch_size if tried else 0,
         dim=manifest.dim,
         dtype=manifest.dtype,
+        tokens=manifest.tokens,
+        token_dim=manifest.token_dim,
         splits=manifest.counts["split"],
         seconds=time.perf_counter() - begun,
     )
-
-
-class _Encoder:
-    """Decodes and encodes given rows; holds what stays the same over all shards."""
-
-    def __init__(
-        self,
-        pool: ThreadPoolExecutor,
-        decode: Decoder,
-        backbone: Backbone,
-        samples: Samples,
-        batch_size: int,
-        on_error: str,
-        advance: Advance,
-    ) -> None:
-        self._pool, self._decode, self._backbone, self._samples = pool, decode, backbone, samples
-        self._batch_size, self._on_error, self._advance = batch_size, on_error, advance
-        self._failed = 0
-
-    def __call__(self, rows: Sequence[int]) -> tuple[NDArray[np.float32], list[str]]:
-        """Features (n, D) of n rows, zeros where a sample failed, and their statuses."""
-        features = np.zeros((len(rows), self._backbone.dim), np.float32)
-        status: list[str] = []
-        for batch in decode_ahead(self._pool, self._decode, rows, self._batch_size):
-            self._check(batch)
-            done = len(status)
-            good = [place for place, sample in enumerate(batch) if sample.status == OK]
-            if good:
-                encoded = self._backbone.encode([batch[place].item for place in good])
-                if encoded.shape != (len(good), self._backbone.dim):
-                    wanted = (len(good), self._backbone.dim)
-                    raise ValueError(f"{self._backbone.name} encoded to {encoded.shape} instead of {wanted}")
-                features[[done + place for place in good]] = encoded
-            status += [sample.status for sample in batch]
-            self._advance(len(batch), f"{self._failed} failed" if self._failed else "")
-        return features, status
-
-    def _check(self, batch: list[Decoded]) -> None:
-        for sample in batch:
-            if sample.status == OK:
-                continue
-            self._failed += 1
-            if self._on_error == "fail":
-                name = self._samples.columns.ids[sample.row]
-                raise InputError(
-                    f"sample {name!r} (row {sample.row}): {sample.status}; finished shards are kept: mend or remove "
-                    "it, or keep failed samples as rows with --on-error row"
-                )
-
-
-def _jobs(writer: CacheWriter, retry_failed: bool) -> dict[int, list[int]]:
-    """Rows to try in each shard that needs work."""
-    jobs = {shard: list(range(*writer.manifest.span(shard))) for shard in writer.missing}
-    if retry_failed:
-        for shard in writer.failed_shards:
-            start, _ = writer.manifest.span(shard)
-            jobs[shard] = [start + place for place, word in enumerate(writer.read(shard).status) if word != OK]
-    return dict(sorted(jobs.items()))
-
-
-def _write(writer: CacheWriter, shard: int, rows: list[int], encoder: _Encoder) -> None:
-    features, status = encoder(rows)
-    if shard not in writer.missing:
-        block = writer.read(shard)
-        places = np.array(rows) - writer.manifest.span(shard)[0]
-        merged = block.features.astype(np.float32)  # exact: what is stored is float16 or float32
-        merged[places] = features
-        words = list(block.status)
-        for place, word in zip(places.tolist(), status, strict=True):
-            words[place] = word
-        if words == block.status:
-            return  # nothing new is known
-        features, status = merged, words
-    writer.write(shard, features, status)
-
-
-def _reasons(writer: CacheWriter) -> tuple[Reason, ...]:
-    blocks = (writer.read(shard) for shard in writer.failed_shards)
-    return count_reasons(row for block in blocks for row in zip(block.ids, block.status, strict=True))
-
-
-@contextmanager
-def _decoding_pool(workers: int | None) -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1), thread_name_prefix="decode")
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of large images and odd metadata without naming the file; what matters is in the status.
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            yield pool
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _truncated(backbone: Backbone) -> int:
-    return int(getattr(backbone, "truncated", 0))

@@ -38,8 +38,16 @@ class ExtractReport:
         repaired_shards: shards of an earlier run that were found damaged and written again.
         truncated: samples that this run had to cut to the backbone's length.
         left_out: rows of the manifest that do not have this modality.
+        duplicates: samples that this run did not encode, since others have the same content.
+        added: rows that were appended to an existing cache.
+        gone: rows that the manifest no longer names; they stay.
+        changed: rows that got another split, label, pair or camera.
+        moved: rows whose sample has another source now.
+        batch_size: samples encoded at a time, fewer than asked for if memory ran out; 0: nothing was encoded.
         dim: D.
         dtype: ``float16`` or ``float32``.
+        tokens: tokens of all samples together.
+        token_dim: their width; 0 where there are none.
         splits: rows per split.
         seconds: duration of this run, without loading the backbone.
     """
@@ -54,8 +62,16 @@ class ExtractReport:
     repaired_shards: int
     truncated: int
     left_out: int
+    duplicates: int
+    added: int
+    gone: int
+    changed: int
+    moved: int
+    batch_size: int
     dim: int
     dtype: str
+    tokens: int
+    token_dim: int
     splits: Mapping[str, int]
     seconds: float
 

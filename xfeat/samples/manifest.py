@@ -1,7 +1,7 @@
 """Sample manifests: a CSV or JSON lines file with one row per instance and one column per modality."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +35,21 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def part(self, part: int, parts: int) -> "Samples":
+        """Samples ``part * n // parts`` up to ``(part + 1) * n // parts``, for 0 <= part < parts.
+
+        The parts follow each other, share the classes, and differ in length by one at most.
+
+        Raises:
+            InputError: no such part, or more parts than samples.
+        """
+        if not 0 <= part < parts:
+            raise InputError(f"part {part} of {parts}: parts are counted from 0 to {max(parts, 1) - 1}")
+        if parts > len(self):
+            raise InputError(f"{len(self)} samples cannot be divided into {parts} parts: choose {len(self)} at most")
+        start, stop = part * len(self) // parts, (part + 1) * len(self) // parts
+        return replace(self, columns=self.columns.rows(start, stop), sources=self.sources[start:stop])
 
 
 def read_manifest(

@@ -21,6 +21,9 @@ class Rooted:
         self.root = root
         self._folder_stays = lru_cache(maxsize=None)(self._stays)
 
+    def __reduce__(self) -> tuple[type["Rooted"], tuple[Path]]:
+        return Rooted, (self.root,)  # look-ups made so far stay here
+
     def relative(self, path: str) -> str:
         """The path in its shortest POSIX form, relative to the root. The file need not exist.
 

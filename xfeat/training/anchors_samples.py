@@ -3,15 +3,14 @@
 import base64
 import io
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xfeat.backbones.base import Backbone
 from xfeat.backbones.images import open_rgb
 from xfeat.backbones.registry import backbone_kinds
 from xfeat.backbones.strokes import read_strokes
@@ -64,10 +63,8 @@ class Previews:
 
     def __init__(self, samples: Mapping[str, Samples], text_files: frozenset[str] = frozenset()) -> None:
         self._rows = {name: {i: row for row, i in enumerate(one.columns.ids)} for name, one in samples.items()}
-        # Of a backbone, a decoder needs nothing but ``load``.
         self._decoders = {
-            name: Decoder(one, cast(Backbone, _Maker(one.kind)), text_files=name in text_files)
-            for name, one in samples.items()
+            name: Decoder(one, _MAKERS[one.kind], text_files=name in text_files) for name, one in samples.items()
         }
         self._made: dict[tuple[str, str], Preview] = {}
 
@@ -136,19 +133,6 @@ def _are_files(samples: Samples) -> bool:
     return bool(few) and all(cell.endswith((".txt", ".md")) and len(cell) < 1024 for cell in few)
 
 
-@dataclass(frozen=True)
-class _Maker:
-    """Makes previews of one kind; stands where extraction has a backbone."""
-
-    kind: Kind
-    name: str = field(default="preview", init=False)
-
-    def load(self, source: Path | str) -> Preview:
-        make: Any = {"image": _image, "text": _text, "audio": _audio, "strokes": _strokes}[self.kind]
-        made: Preview = make(source)
-        return made
-
-
 def _image(path: Path) -> Preview:
     image = open_rgb(path)
     image.thumbnail((SIDE, SIDE))
@@ -193,3 +177,16 @@ def _line(stroke: NDArray[np.float64], step: int) -> str:
 
 def _uri(media: str, content: bytes) -> str:
     return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _video(path: Path) -> Preview:  # noqa: ARG001 (whatever it shows)
+    raise SampleError("no preview of a video")
+
+
+_MAKERS: dict[Kind, Callable[[Any], Preview]] = {
+    "image": _image,
+    "text": _text,
+    "audio": _audio,
+    "strokes": _strokes,
+    "video": _video,
+}

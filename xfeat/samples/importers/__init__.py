@@ -1,4 +1,4 @@
-"""Features made elsewhere: .npz, .npy and .mat files, whatever their arrays are called."""
+"""Features made elsewhere: files of arrays, tables and folders of embeddings, whatever their columns are called."""
 
 from xfeat.samples.importers.mapping import Imported, read_arrays
 from xfeat.samples.importers.names import Names, TokenNames

@@ -32,7 +32,7 @@ class Features:
                     f"--features: {first} has {head.shape[1]} columns and {name} has {array.shape[1]}: "
                     "parts of one modality have the same width"
                 )
-        self.names = [name for name, _ in parts]
+        self.names = list(dict.fromkeys(name for name, _ in parts))
         self._parts = [array for _, array in parts]
         self._ends = np.cumsum([len(array) for array in self._parts]).tolist()
         self.shape: tuple[int, int] = (self._ends[-1], head.shape[1])

@@ -1,7 +1,7 @@
 """From arrays under any names to the samples and features of one cache."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xfeat.cache.columns import Columns
 from xfeat.errors import InputError
-from xfeat.samples.importers.arrays import open_arrays
+from xfeat.samples.importers.arrays import ArrayFile, open_arrays
 from xfeat.samples.importers.features import Features
 from xfeat.samples.importers.names import FEATURES, NONE, ROWS, Names
 from xfeat.samples.importers.references import References, read_runs, strings
@@ -37,7 +37,7 @@ class Imported:
     Attributes:
         columns: the n samples.
         features: (n, D).
-        format: ``npz``, ``npy`` or ``mat``.
+        format: of the file, as ``ArrayFile`` names it.
         notes: what a reader should know, one line each.
         tokens: the n token sequences; None where there are none.
         pooled: the features are the means of the tokens.
@@ -51,26 +51,27 @@ class Imported:
     pooled: bool = False
 
 
-def read_arrays(path: Path, names: Names | None = None) -> Imported:
-    """Assemble one modality from a .npz, .npy or .mat file.
+def read_arrays(path: Path, names: Names | None = None, modality: str = "") -> Imported:
+    """Assemble one modality from a file of arrays, a table or a folder of embeddings, as ``open_arrays`` opens them.
 
     Args:
-        path: the file.
+        path: the file or folder.
         names: where each column comes from.
+        modality: its name; of a folder of embeddings it chooses the kind where ``names`` does not.
 
     Raises:
         InputError: something is missing, cannot be read, or does not fit the features.
     """
-    return _Assembly(path, names or Names()).run()
+    return _Assembly(open_arrays(path, modality), names or Names()).run()
 
 
 class _Assembly:
-    def __init__(self, path: Path, names: Names) -> None:
-        self.file = open_arrays(path)
-        self.refs = References(self.file)
-        self.names = names
+    def __init__(self, file: ArrayFile, names: Names) -> None:
+        self.file, self.names = file, (names := _with_usual(names, file))
+        self.refs = References(file)
         given = names.features != FEATURES or (FEATURES in self.file.names and names.tokens.tokens != FEATURES)
-        self.tokens, self.notes = find_tokens(self.refs, names.tokens, needed=not given)
+        self.tokens, notes = find_tokens(self.refs, names.tokens, needed=not given)
+        self.notes = [*file.notes, *notes]
         self.source = self.given_features() if given or self.tokens is None else self.tokens
         self.rows = len(self.source)
 
@@ -203,6 +204,14 @@ class _Assembly:
             other = "leave --transpose out" if self.names.transpose else "give --transpose"
             line += f" and {len(values)} columns: if the samples are the columns, {other}"
         raise InputError(line)
+
+
+def _with_usual(names: Names, file: ArrayFile) -> Names:
+    """What the user named, and otherwise what stands for it in this file."""
+    usual: dict[str, Any] = {column: name for column, name in file.usual.items() if getattr(names, column) is None}
+    if names.features == FEATURES and FEATURES in file.usual and FEATURES not in file.names:
+        usual[FEATURES] = file.usual[FEATURES]
+    return replace(names, **usual)
 
 
 def _labels(

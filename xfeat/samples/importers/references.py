@@ -1,7 +1,6 @@
 """References to columns: an array of the imported file, or a column of another file."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfeat.errors import InputError
-from xfeat.samples.importers.arrays import ArrayFile, open_arrays, root_name
+from xfeat.samples.importers.arrays import SUFFIXES, ArrayFile, open_arrays
 from xfeat.samples.labels import SEPARATOR
 from xfeat.samples.tables import read_table
 
-ARRAYS = (".npz", ".npy", ".mat")
 _RUNS = re.compile(r"\s*([^\s:,]+)\s*:\s*([0-9]+)\s*")
 
 
 class References:
     """Resolves references against one file and remembers which of its arrays were used.
 
-    A reference is an array of the file (``labels``, ``X[0]``, ``data.view``), ``PATH#COLUMN`` of a text table (by name
-    or number from 1) or of another array file, or several of them with commas between, taken one after the other.
+    A reference is an array of the file (``labels``, ``X[0]``, ``data.view``, ``group/name``; of a table also ``f_*``),
+    ``PATH#COLUMN`` of a text table (by name or number from 1) or of another file, or several of them with commas
+    between, taken one after the other.
 
     Attributes:
         file: the imported file.
@@ -43,7 +42,7 @@ class References:
         Raises:
             InputError: something in it does not exist or cannot be read, or the parts do not fit together.
         """
-        parts = [_flat(array, hot) for _, array in self._all(option, reference, self._any)]
+        parts = [_flat(self._any(option, part), hot) for part in _parts(option, reference)]
         if len({part.dtype.kind in "US" for part in parts}) > 1 or len({part.shape[1:] for part in parts}) > 1:
             raise InputError(f"{option} {reference}: the parts differ in kind (text, numbers, matrix)")
         if any(part.ndim == 0 for part in parts):
@@ -56,22 +55,20 @@ class References:
         Raises:
             InputError: something in it does not exist or cannot be read.
         """
-        return self._all(option, reference, self._array)
-
-    def _all(
-        self, option: str, reference: str, read: Callable[[str, str], NDArray[Any]]
-    ) -> list[tuple[str, NDArray[Any]]]:
-        parts = [part for word in reference.split(",") if (part := word.strip())]
-        if not parts:
-            raise InputError(f"{option} is empty")
-        return [(Path(part).name, read(option, part)) for part in parts]
+        found: list[tuple[str, NDArray[Any]]] = []
+        for part in _parts(option, reference):
+            several = self.file.parts(part) if self.file.parts is not None else []
+            if several:
+                self.used.add(part)
+            found += several or [(Path(part).name, self._array(option, part))]
+        return found
 
     def _array(self, option: str, reference: str) -> NDArray[Any]:
         if self.file.has(reference):
-            self.used.add(reference if reference in self.file.names else root_name(reference))
+            self.used.update(self.file.covered(reference))
             return self.file.read(reference)
         path, mark, name = reference.rpartition("#")
-        if mark and Path(path).suffix.lower() in ARRAYS:
+        if mark and Path(path).suffix.lower() in SUFFIXES:
             return open_arrays(Path(path)).read(name)
         if not mark and Path(reference).suffix.lower() == ".npy":
             return open_arrays(Path(reference)).read("features")
@@ -79,7 +76,7 @@ class References:
 
     def _any(self, option: str, reference: str) -> NDArray[Any]:
         path, mark, name = reference.rpartition("#")
-        if self.file.has(reference) or Path(path or reference).suffix.lower() in ARRAYS:
+        if self.file.has(reference) or Path(path or reference).suffix.lower() in SUFFIXES:
             return self._array(option, reference)
         if mark:
             return np.array([_cell(value) for value in read_table(Path(path)).column(name)], dtype=np.str_)
@@ -123,6 +120,13 @@ def strings(option: str, array: NDArray[Any]) -> list[str]:
     if whole is None or not (whole == array).all():
         raise InputError(f"{option} is of type {array.dtype}: it needs strings or whole numbers")
     return [str(number) for number in whole.tolist()]
+
+
+def _parts(option: str, reference: str) -> list[str]:
+    parts = [part for word in reference.split(",") if (part := word.strip())]
+    if not parts:
+        raise InputError(f"{option} is empty")
+    return parts
 
 
 def _flat(array: NDArray[Any], hot: int | None) -> NDArray[Any]:
