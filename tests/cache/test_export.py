@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import resource
 import warnings
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,16 @@ def test_export_refuses_names_that_do_not_fit(tmp_path: Path) -> None:
         export(cache, tmp_path / "out.npy", normalise=False)
     with pytest.raises(InputError, match="does not exist"):
         export(cache, tmp_path / "none" / "out.npz")
+
+
+@pytest.mark.parametrize("name", ["out.npz", "out.npy", "out.parquet", "out.faiss"])
+def test_a_disk_that_is_full_is_told_with_the_name_and_nothing_is_left(tmp_path: Path, name: str) -> None:
+    cache = write_multi(tmp_path / "c")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+        with pytest.raises(InputError, match=f"{name}: cannot be written"):
+            export(cache, tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]

@@ -126,6 +126,10 @@ def test_contents_and_rows_of_shards_on_disk(tmp_path: Path) -> None:
         np.testing.assert_array_equal(rows, features[places])
         assert sequences is not None
         np.testing.assert_array_equal(sequences.values, tokens.rows(places).values)
+        np.testing.assert_array_equal(writer.fetch(0, places, content[places])[0], rows)
+        for other in (np.array([5, 0, 6]), np.array([5, 0, 7])):  # of other content, failed
+            with pytest.raises(InputError, match=r"00000\.h5 does not hold the rows that others are copies of"):
+                writer.fetch(0, other, content[[5, 0, 5 if other[2] == 6 else 7]])
         rows, sequences = writer.fetch(2, np.array([3]))
         assert sequences is not None
         assert (rows.tolist(), len(sequences.values), sequences.lengths.tolist()) == ([[0.0] * 6], 0, [0])

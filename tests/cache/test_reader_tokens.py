@@ -7,7 +7,7 @@ import pytest
 from tests.cache.building import assert_same_tokens, make_features, make_plan, make_tokens, write_cache
 from tests.cache.test_reader import flip
 from xfeat.cache import CacheWriter, FeatureCache, Tokens
-from xfeat.cache.shard import write_shard
+from xfeat.cache.shard import compose_shard, put_shard
 from xfeat.cache.verify import verify
 from xfeat.errors import InputError
 
@@ -101,14 +101,14 @@ def test_tokens_that_are_not_finite_do_not_pass_verify(tmp_path: Path, value: fl
     tokens.values[2, 1] = value
     cache = write_cache(tmp_path / "c", plan)
     start, stop = cache.manifest.span(0)
-    write_shard(
-        cache.path / "00000.h5",
+    shard = compose_shard(
         make_features(plan),
         plan.columns.rows(start, stop),
         ["ok", "ok", "ok", "failed"],
         cache.manifest.fingerprint_sha256,
         tokens,
     )
+    put_shard(cache.path / "00000.h5", shard)
     assert verify(cache.path) == [
         "00000.h5: tokens that are not finite",
         "00000.h5: 1 samples without tokens, or failed ones with some",

@@ -156,6 +156,7 @@ def test_a_full_disk_is_one_line_wherever_it_is_met(tmp_path: Path) -> None:
         for shard in range(4):
             start, stop = writer.manifest.span(shard)
             writer.write(shard, features[start:stop])
+        assert not writer.missing
         with (
             full_disk(100),
             pytest.raises(InputError, match=r"manifest\.json cannot be written .* run again to resume"),

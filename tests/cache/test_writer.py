@@ -163,12 +163,15 @@ def test_a_disk_that_takes_no_more_is_one_line_and_keeps_finished_shards(tmp_pat
     features = make_features(plan)
     with CacheWriter(tmp_path / "c", plan) as writer:
         writer.write(0, features[:16])
+        assert 0 not in writer.missing
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
         try:
+            writer.write(1, features[16:32])
             with pytest.raises(InputError, match=r"00001\.h5 cannot be written"):
-                writer.write(1, features[16:32])
+                writer.write(2, features[32:48])
+            assert writer.missing == [1, 2, 3]
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
             signal.signal(signal.SIGXFSZ, before)

@@ -186,8 +186,8 @@ def test_a_manifest_that_grows(xfeat, tmp_path: Path) -> None:  # type: ignore[n
     assert "3 in " in out
     assert "2 kept from before" in out
     assert "3 rows are new: the cache grew by them" in out
-    assert "1 rows are no longer in the manifest and are kept" in out
-    assert "1 inputs are equal to another: encoded once" in out
+    assert "1 row is no longer in the manifest: kept" in out
+    assert "1 input is equal to another: encoded once" in out
     assert FeatureCache(tmp_path / "c").load().ids == ["s0", "s1", "s2", "s3", "s4"]
 
 
@@ -200,6 +200,17 @@ def test_files_that_change_are_found_when_asked_for(xfeat, manifest: Path, tmp_p
     assert "1 in " in xfeat(*words, "--recheck")[1]
     after = FeatureCache(tmp_path / "c").load(ok_only=False).features
     assert (before != after).any(axis=1).tolist() == [False, False, False, True, False, False]
+
+
+def test_recheck_of_files_that_are_all_gone_leaves_the_cache(xfeat, manifest: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    words = ("extract", manifest, "--modality", "image", "--backbone", "filters:hog", "--out", tmp_path / "c")
+    xfeat(*words)
+    shard = (tmp_path / "c" / "00000.h5").read_bytes()
+    (tmp_path / "elsewhere").mkdir()
+    bad(xfeat(*words, "--recheck", "--root", tmp_path / "elsewhere"), "any more: check --root")
+    assert (tmp_path / "c" / "00000.h5").read_bytes() == shard
+    (tmp_path / "3.png").unlink()  # one that is gone is a failed row
+    assert "file not found (first: s3)" in xfeat(*words, "--recheck")[1]
 
 
 def test_a_kind_that_cannot_be_told(xfeat, manifest: Path) -> None:  # type: ignore[no-untyped-def]

@@ -210,3 +210,13 @@ def test_what_a_cluster_sends_before_it_kills_ends_work_as_ctrl_c_does() -> None
         work()
     assert kept == ["all"]
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGUSR2)) == before
+
+
+def test_what_was_ignored_at_the_start_is_ignored_still() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopping_keeps():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

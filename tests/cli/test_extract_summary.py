@@ -72,7 +72,7 @@ def test_everything_that_can_be_said_fits_80_columns() -> None:
         "900 in 2.0 s (450 a second), 300 kept from before",
         "parts     3 on local",
         "1,234,567 rows are new: the cache grew by them",
-        "1,234,567 rows are no longer in the manifest and are kept",
+        "1,234,567 rows are no longer in the manifest: kept",
         "1,234,567 rows have another split, label, pair or camera",
         "1,234,567 rows have another path or text now",
         "1,234,567 inputs are equal to another: encoded once",

@@ -146,6 +146,14 @@ class Trap:
         return Path.touch, (self.path,)
 
 
+@pytest.mark.parametrize("data", [b"", b"junk", b"<html>no such page</html>"])
+def test_what_is_no_npy_is_not_called_a_pickle(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "features.npy"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"is not a \.npy file"):
+        open_arrays(path).read("features")
+
+
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "raw.npy", "inner.npz"])
 def test_nothing_is_unpickled(tmp_path: Path, name: str) -> None:
     path, sprung = tmp_path / name, tmp_path / "sprung"

@@ -65,6 +65,14 @@ def test_empty_cells(tmp_path: Path) -> None:
     assert read(tmp_path, ",image\n0,a.png\n1,\n").columns.ids == ["a.png", "image:2"]
 
 
+def test_a_column_that_nobody_filled_is_one_left_out(tmp_path: Path) -> None:
+    columns = read(tmp_path, "id,split,label,pair,camera,image\n1,,,,,a.png\n2,, ,,,b.png\n").columns
+    assert (columns.split, columns.labels, columns.pair, columns.camera) == (["train", "train"], None, None, None)
+    # One that only other modalities fill is there.
+    with pytest.raises(InputError, match=r"^[^:]*, line 2: 'pair' is empty"):
+        read(tmp_path, "id,pair,image,text\n1,,a.png,\n2,k,,hello\n")
+
+
 def test_json_lines_tell_an_absent_text_from_an_empty_one(tmp_path: Path) -> None:
     rows = [{"id": 1, "image": "a", "text": ""}, {"id": 2, "image": "b", "text": None}, {"id": 3, "image": "c"}]
     samples = read(tmp_path, "\n".join(map(json.dumps, rows)), "text", "m.jsonl", kind="text")
@@ -102,7 +110,7 @@ def test_root(tmp_path: Path) -> None:
     [
         ("id,picture\n1,a\n", "has no column 'image'; it has: id, picture"),
         ("id,image,split\n1,a,train\n2,b,\n", "line 3: 'split' is empty"),
-        ("id,image,pair\n1,a,\n", "line 2: 'pair' is empty"),
+        ("id,image,pair\n1,a,\n2,b,x\n", "line 2: 'pair' is empty"),
         ("id,image\n1,a\n2,b\n1,c\n", "duplicate id '1' on lines 2 and 4: ids must be unique"),
         ("image\na\nb/../a\n", "duplicate id 'a' on lines 2 and 3: add an id column"),
         ("id,image\n,a\n", "line 2: the id is empty"),

@@ -47,18 +47,21 @@ class FrameReader:
     Attributes:
         from_image: a Pillow RGB image to what the image backbone loads.
         frames: how many are sampled.
+        collate: the image backbone's, or None. What is sent between processes is then one tensor for each video.
     """
 
     from_image: Callable[[Any], Any]
     frames: int
+    collate: Callable[[list[Any]], Any] | None = None
 
-    def __call__(self, source: Path | str) -> list[Any]:
-        """At least one prepared frame, in order of time.
+    def __call__(self, source: Path | str) -> Any:
+        """At least one prepared frame, in order of time: a list, or what ``collate`` makes of it.
 
         Raises:
             SampleError: not a video that can be read whole; see ``read_frames``.
         """
-        return read_frames(Path(source), self.frames, self.from_image)
+        frames = read_frames(Path(source), self.frames, self.from_image)
+        return frames if self.collate is None else self.collate(frames)
 
 
 class VideoBackbone:
@@ -77,7 +80,8 @@ class VideoBackbone:
         from_image = getattr(inner.load, "from_image", None) or getattr(inner, "from_image", None)
         if from_image is None:
             raise InputError(f"backbone {self.name}: {inner.name} reads image files only, not frames of a video")
-        self.load = FrameReader(from_image, frames)
+        self._collate = getattr(inner, "collate", None)
+        self.load = FrameReader(from_image, frames, self._collate)
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the numbers, as JSON."""
@@ -98,11 +102,11 @@ class VideoBackbone:
         """Which tokens they are, as JSON."""
         return {"unit": "frame", "layer": "features of the image backbone", "order": "time"}
 
-    def encode(self, items: Sequence[list[Any]]) -> NDArray[np.float32]:
+    def encode(self, items: Sequence[Sequence[Any]]) -> NDArray[np.float32]:
         """Encode n loaded videos: (n, D) float32."""
         return self.encode_tokens(items)[0]
 
-    def encode_tokens(self, items: Sequence[list[Any]]) -> tuple[NDArray[np.float32], Tokens]:
+    def encode_tokens(self, items: Sequence[Sequence[Any]]) -> tuple[NDArray[np.float32], Tokens]:
         """As ``encode``, and each video's features by frame."""
         frames = [frame for item in items for frame in item]
         offsets = offsets_of(np.array([len(item) for item in items], np.int64))
@@ -115,5 +119,4 @@ class VideoBackbone:
         return (sums / np.diff(offsets)[:, None]).astype(np.float32), Tokens(values, offsets)
 
     def _encode(self, frames: list[Any]) -> NDArray[np.float32]:
-        collate = getattr(self._inner, "collate", None)
-        return self._inner.encode(collate(frames) if collate is not None else frames)
+        return self._inner.encode(frames if self._collate is None else self._collate(frames))

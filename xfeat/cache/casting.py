@@ -70,6 +70,8 @@ def finite_rows(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _ok(status: Sequence[str]) -> NDArray[np.bool_]:
+    if list(status).count(OK) == len(status):
+        return np.ones(len(status), dtype=bool)
     return np.array([word == OK for word in status], dtype=bool)
 
 

@@ -32,7 +32,7 @@ def export(
         normalise: for ``faiss``: divide each vector by its L2 norm.
 
     Raises:
-        InputError: no such format, a name that does not fit it, or whatever the format refuses.
+        InputError: no such format, a name that does not fit it, a full disk, or whatever the format refuses.
     """
     format = (format or out.suffix[1:]).lower()
     if format not in FORMATS:
@@ -40,8 +40,13 @@ def export(
         raise InputError(f"--out {out}: the name must end in {endings} or .{FORMATS[-1]} (or give --format)")
     if not normalise and format != "faiss":
         raise InputError(f"--no-normalise is for --format faiss: .{format} holds the features as they are stored")
-    if format == "faiss":
-        return export_faiss(cache, out, splits, normalise=normalise)
-    if format == "npz":
-        return Exported((out,), *export_npz(cache, out, splits))
-    return (export_npy if format == "npy" else export_parquet)(cache, out, splits)
+    try:
+        if format == "faiss":
+            return export_faiss(cache, out, splits, normalise=normalise)
+        if format == "npz":
+            return Exported((out,), *export_npz(cache, out, splits))
+        return (export_npy if format == "npy" else export_parquet)(cache, out, splits)
+    except OSError as error:  # of a full disk, say, it does not name the file; what was begun is removed
+        if error.filename:
+            raise
+        raise InputError(f"--out {out}: cannot be written ({error.strerror or error}); nothing is left of it") from None

@@ -11,11 +11,16 @@ TMP = ".tmp"
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, lasting: bool = True) -> Iterator[Path]:
     """Write to the yielded temporary name; on success it is synced and takes the place of ``path`` in one step.
 
     A crash at any moment leaves either the old file or the new one, and perhaps a ``*.tmp`` that nobody reads. Where
     ``path`` is a link, the file it leads to is replaced.
+
+    Args:
+        path: the file.
+        lasting: sync the folder too, so that a power cut does not take the file's name back. Until that is done, for
+            this file or a later one of the folder, it may.
 
     Raises:
         InputError: there is something at ``path`` that is not a plain file.
@@ -28,7 +33,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield tmp
         _sync(tmp)
         tmp.replace(path)
-        _sync(path.parent)
+        if lasting:
+            _sync(path.parent)
     except BaseException:
         tmp.unlink(missing_ok=True)
         raise

@@ -12,6 +12,7 @@ from xfeat.cache.datasets import Datasets
 from xfeat.cache.keys import CONTENT_BYTES
 from xfeat.cache.stored import Stored, encoded, opened, raw
 from xfeat.cache.tokens import Tokens
+from xfeat.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,23 @@ def read_contents(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     return content, ok & content.any(axis=1)
 
 
-def read_rows(path: Path, places: NDArray[np.int64]) -> tuple[NDArray[Any], Tokens | None]:
+def read_rows(
+    path: Path, places: NDArray[np.int64], content: NDArray[np.uint8] | None = None
+) -> tuple[NDArray[Any], Tokens | None]:
     """Features (m, D) and tokens of some rows of a shard file, not compared with their checksums.
 
+    Args:
+        path: the file.
+        places: (m,) rows in any order.
+        content: (m, 16) the content keys that they must have; None: whatever they have.
+
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or a row is of other content or has failed.
     """
+    if content is not None:
+        keys, ok = read_contents(path)
+        if not (ok[places].all() and np.array_equal(keys[places], content)):
+            raise InputError(f"shard {path} does not hold the rows that others are copies of: run again")
     with opened(path) as file:
         features = _picked(file, "features", places)
         if "tokens" not in file:

@@ -1,6 +1,7 @@
 """One immutable HDF5 shard: written whole, read whole, every byte of its columns under a checksum."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,20 @@ from xfeat.cache.tokens import Tokens
 from xfeat.errors import InputError
 
 
-def write_shard(
-    path: Path,
+@dataclass(frozen=True)
+class Composed:
+    """A shard's file in memory.
+
+    Attributes:
+        pieces: its bytes, to be written one after another.
+        checksums: the shard's checksums as bytes.
+    """
+
+    pieces: list[memoryview]
+    checksums: bytes
+
+
+def compose_shard(
     features: NDArray[Any],
     columns: Columns,
     status: Sequence[str],
@@ -40,11 +53,10 @@ def write_shard(
     tokens: Tokens | None = None,
     source: NDArray[np.uint64] | None = None,
     content: NDArray[np.uint8] | None = None,
-) -> bytes:
-    """Write one shard whole: temporary name, close, fsync, replace.
+) -> Composed:
+    """Compose the file of one shard.
 
     Args:
-        path: where the shard goes.
         features: (n, D) float16 or float32, finite.
         columns: the n samples.
         status: (n,) ``ok`` or the reason of a failure.
@@ -52,12 +64,6 @@ def write_shard(
         tokens: the n token sequences, of the same type and finite; None where the cache has none.
         source: (n,) the key of where each sample comes from; None: not known.
         content: (n, 16) the key of each sample's bytes, zeros where it is unknown; None: of none.
-
-    Returns:
-        The shard's checksums as bytes.
-
-    Raises:
-        InputError: the disk is full, or takes the file for another reason not.
     """
     columns_of = stored_columns(columns, source) | {"status": encoded(status)}
     rows = {"features": np.ascontiguousarray(features)}
@@ -67,19 +73,28 @@ def write_shard(
         columns_of["offsets"] = tokens.offsets
         rows["tokens"] = np.ascontiguousarray(tokens.values)
     sums = {name: row_checksums(array) for name, array in rows.items()}
-    attributes = {"schema": SCHEMA, "fingerprint": fingerprint, "columns_checksum": columns_checksum(columns_of)}
+    checksum = columns_checksum(columns_of)
+    attributes = {"schema": SCHEMA, "fingerprint": fingerprint, "columns_checksum": checksum}
     if columns.labels is not None:
         attributes["classes"] = digest(list(columns.classes))
     small = {CHECKSUMS[name]: array for name, array in sums.items()} | columns_of
-    pieces = image(rows, small, attributes)
+    return Composed(image(rows, small, attributes), summary(*sums.values(), columns=checksum))
+
+
+def put_shard(path: Path, shard: Composed) -> None:
+    """Write a shard's file whole: temporary name, close, fsync, replace.
+
+    Raises:
+        InputError: the disk is full, or takes the file for another reason not.
+    """
     try:
-        with whole_file(path) as tmp, tmp.open("wb") as file:
-            file.writelines(pieces)
+        # The manifest, which calls the cache complete, syncs the folder: a lost name is a shard that is written again.
+        with whole_file(path, lasting=False) as tmp, tmp.open("wb") as file:
+            file.writelines(shard.pieces)
     except OSError as error:
         raise InputError(
             f"shard {path} cannot be written ({error.strerror}): finished shards are kept, run again to resume"
         ) from None
-    return summary(*sums.values(), columns=columns_checksum(columns_of))
 
 
 def read_shard(

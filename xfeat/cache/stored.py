@@ -121,8 +121,15 @@ def read_stored(
 
 def encoded(strings: Sequence[str]) -> NDArray[np.bytes_]:
     """Strings as UTF-8 at the width of the longest."""
-    utf8 = [text.encode() for text in strings]
-    return np.array(utf8, dtype=f"S{max(1, max(map(len, utf8), default=1))}")
+    different = set(strings)
+    if len(different) <= len(strings) // 2:  # splits, for example
+        table = {text: text.encode() for text in different}
+        utf8 = [table[text] for text in strings]
+        width = max(map(len, table.values()))
+    else:
+        utf8 = [text.encode() for text in strings]
+        width = max(map(len, utf8), default=0)
+    return np.array(utf8, dtype=f"S{max(1, width)}")
 
 
 def stored_columns(columns: Columns, source: NDArray[np.uint64] | None = None) -> dict[str, NDArray[Any]]:

@@ -1,11 +1,11 @@
 """Writes a cache shard by shard, resumes after a kill at any moment, and lets one process write at a time."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -14,23 +14,17 @@ from numpy.typing import NDArray
 from xfeat.cache.block import Block
 from xfeat.cache.claim import LOCK, claim, remove_leftovers, unwritable
 from xfeat.cache.columns import OK
+from xfeat.cache.disk import Disk
+from xfeat.cache.done import Done, finished
 from xfeat.cache.incoming import Rows, incoming
 from xfeat.cache.kept import Kept, kept_rows, read_contents, read_rows
-from xfeat.cache.manifest import FILE, Manifest, content_digest, load_manifest
+from xfeat.cache.manifest import FILE, Manifest, load_manifest
 from xfeat.cache.plan import Plan
 from xfeat.cache.resume import same_classes, same_columns, taken_over
-from xfeat.cache.shard import read_shard, write_shard
+from xfeat.cache.shard import compose_shard, read_shard
 from xfeat.cache.stored import Stored, read_stored, stored_columns
 from xfeat.cache.tokens import Tokens
 from xfeat.errors import InputError
-
-
-class _Done(NamedTuple):
-    """Of a shard that is as planned: all its checksums, failed samples and tokens."""
-
-    checksums: bytes
-    failed: int
-    tokens: int
 
 
 class CacheWriter:
@@ -45,7 +39,6 @@ class CacheWriter:
 
     Attributes:
         manifest: the manifest as it stands.
-        missing: shards still to be written, in order: absent, damaged, short, or with other columns than the plan's.
         damaged: shards found damaged on resume; they are among the missing.
 
     Raises:
@@ -57,10 +50,10 @@ class CacheWriter:
         self.path = path
         self.plan = plan
         self.manifest = plan.manifest()
-        self.missing: list[int] = []
         self.damaged: list[int] = []
         self._there: dict[int, int] = {}  # rows of each shard file that can be read
-        self._done: dict[int, _Done] = {}
+        self._done: dict[int, Done] = {}
+        self._disk = Disk()
         self._lock = FileLock(path / LOCK)
 
     def __enter__(self) -> "CacheWriter":
@@ -75,7 +68,18 @@ class CacheWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._lock.release()
+        try:
+            with nullcontext() if error is None else suppress(InputError):  # that one is told
+                self._disk.settle()
+        finally:
+            self._disk.close()
+            self._lock.release()
+
+    @property
+    def missing(self) -> list[int]:
+        """Shards still to be written, in order: absent, damaged, short, or with other columns than the plan's."""
+        self._disk.settle()
+        return [shard for shard in range(self.manifest.shards) if shard not in self._done]
 
     def write(
         self,
@@ -86,6 +90,8 @@ class CacheWriter:
         content: NDArray[np.uint8] | None = None,
     ) -> None:
         """Write one shard, or the first rows of one, or replace it.
+
+        It is composed at once and put on disk while the next is composed; every other method waits until it is there.
 
         A shard of which only the first rows are written stays among the missing, and ``kept`` gives them back. Rows
         that a longer file has behind them stay.
@@ -99,7 +105,7 @@ class CacheWriter:
 
         Raises:
             InputError: a value of an ok sample is not finite in the stored dtype, or such a sample has no tokens (the
-                sample is named); or the disk is full.
+                sample is named); or the disk is full, for this shard or the one before.
         """
         start, stop = self.manifest.span(shard)
         n = len(features)
@@ -114,8 +120,10 @@ class CacheWriter:
             content,
             self._source(start, start + n),
         )
-        if n < self._there.get(shard, 0):
-            rows = rows.followed_by(self._stored(shard), self.plan.columns.rows(start, stop))
+        if n < stop - start:
+            self._disk.settle()
+            if n < self._there.get(shard, 0):
+                rows = rows.followed_by(self._stored(shard), self.plan.columns.rows(start, stop))
         if self.manifest.complete:
             # Until `finish`, the manifest's digest would not be that of the shards.
             self._save(replace(self.manifest, complete=False, parts=list(self.plan.parts)))
@@ -123,6 +131,7 @@ class CacheWriter:
 
     def read(self, shard: int) -> Block:
         """The rows of a shard that is already written."""
+        self._disk.settle()
         return read_shard(self.shard_path(shard), self.manifest, shard, with_tokens=True)
 
     def kept(self, shard: int) -> Kept | None:
@@ -131,6 +140,7 @@ class CacheWriter:
         Raises:
             InputError: the file was damaged since the cache was opened.
         """
+        self._disk.settle()
         if shard not in self._there:
             return None
         start, stop = self.manifest.span(shard)
@@ -141,22 +151,31 @@ class CacheWriter:
 
         A row can be reused where its sample is ok and its content is known.
         """
+        self._disk.settle()
         for shard in sorted(self._there):
             content, ok = read_contents(self.shard_path(shard))
             yield shard, content, ok
 
-    def fetch(self, shard: int, places: NDArray[np.int64]) -> tuple[NDArray[Any], Tokens | None]:
+    def fetch(
+        self, shard: int, places: NDArray[np.int64], content: NDArray[np.uint8] | None = None
+    ) -> tuple[NDArray[Any], Tokens | None]:
         """Features (m, D) and tokens of some rows of a shard file as it is on disk now.
 
         Args:
             shard: its number.
             places: (m,) rows, counted from the shard's first, in any order.
+            content: (m, 16) the content keys that they must have; None: whatever they have.
+
+        Raises:
+            InputError: the file cannot be read, or a row is of other content or has failed.
         """
-        return read_rows(self.shard_path(shard), places)
+        self._disk.settle()
+        return read_rows(self.shard_path(shard), places, content)
 
     @property
     def failed_shards(self) -> list[int]:
         """Written shards that hold failed samples."""
+        self._disk.settle()
         return [shard for shard, done in sorted(self._done.items()) if done.failed]
 
     def finish(self) -> Manifest:
@@ -168,12 +187,8 @@ class CacheWriter:
         """
         if self.missing:
             raise ValueError(f"{len(self.missing)} shards are not written")
-        failed = sum(done.failed for done in self._done.values())
-        counts = {"ok": self.manifest.rows - failed, "failed": failed, "split": dict(Counter(self.plan.columns.split))}
-        sums = {self.shard_path(shard).name: done.checksums for shard, done in self._done.items()}
-        content = content_digest(self.manifest, sums)
-        tokens = sum(done.tokens for done in self._done.values())
-        self._save(replace(self.manifest, complete=True, counts=counts, content=content, tokens=tokens, orders=[]))
+        done = {self.shard_path(shard).name: done for shard, done in self._done.items()}
+        self._save(finished(self.manifest, done, self.plan.columns.split))
         return self.manifest
 
     def shard_path(self, shard: int) -> Path:
@@ -181,23 +196,24 @@ class CacheWriter:
         return self.path / f"{shard:05d}.h5"
 
     def _put(self, shard: int, rows: Rows) -> None:
-        start, stop = self.manifest.span(shard)
-        columns = self.plan.columns.rows(start, start + len(rows))
-        path, fingerprint = self.shard_path(shard), self.manifest.fingerprint_sha256
-        checksums = write_shard(
-            path, rows.features, columns, rows.status, fingerprint, rows.tokens, rows.source, rows.content
+        start, _ = self.manifest.span(shard)
+        columns, fingerprint = self.plan.columns.rows(start, start + len(rows)), self.manifest.fingerprint_sha256
+        composed = compose_shard(
+            rows.features, columns, rows.status, fingerprint, rows.tokens, rows.source, rows.content
         )
-        self._there[shard] = len(rows)
+        tokens = 0 if rows.tokens is None else len(rows.tokens.values)
+        done = Done(composed.checksums, rows.failed, tokens)
+        self._disk.put(self.shard_path(shard), composed, lambda: self._is_there(shard, len(rows), rows.source, done))
+
+    def _is_there(self, shard: int, count: int, source: NDArray[np.uint64] | None, done: Done) -> None:
+        start, stop = self.manifest.span(shard)
+        self._there[shard] = count
         # Rows that stayed behind the new ones may have other sources than the plan's.
-        source = self._source(start, stop)
-        same = rows.source is None or source is None or np.array_equal(rows.source, source)
-        if same and start + len(rows) == stop:
-            tokens = 0 if rows.tokens is None else len(rows.tokens.values)
-            self._done[shard] = _Done(checksums, rows.failed, tokens)
-            self.missing = [other for other in self.missing if other != shard]
+        wanted = self._source(start, stop)
+        if start + count == stop and (source is None or wanted is None or np.array_equal(source, wanted)):
+            self._done[shard] = done
         else:
             self._done.pop(shard, None)
-            self.missing = sorted({*self.missing, shard})
 
     def _source(self, start: int, stop: int) -> NDArray[np.uint64] | None:
         return None if self.plan.sources is None else self.plan.sources[start:stop]
@@ -237,18 +253,14 @@ class CacheWriter:
 
     def _look_at(self, shard: int) -> None:
         if not self.shard_path(shard).exists():
-            self.missing.append(shard)
             return
         try:
             stored = self._stored(shard)
         except InputError:
             self.damaged.append(shard)
-            self.missing.append(shard)
             return
         self._there[shard] = len(stored)
         start, stop = self.manifest.span(shard)
         wanted = stored_columns(self.plan.columns.rows(start, stop), self._source(start, stop))
         if same_columns(stored, wanted) and same_classes(stored, self.manifest):
-            self._done[shard] = _Done(stored.checksums, int((~stored.ok).sum()), stored.tokens)
-        else:
-            self.missing.append(shard)
+            self._done[shard] = Done(stored.checksums, int((~stored.ok).sum()), stored.tokens)

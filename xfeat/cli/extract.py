@@ -91,14 +91,11 @@ def extract(
     work = Work(samples, encoder, out or default_cache(manifest, modality, encoder.name), modality, options)
     more: list[str] = []
     try:
-        if jobs:
-            with stopping_keeps():
+        with stopping_keeps():
+            if jobs:
                 report, more = launch(work, jobs)
-        elif part:
-            with stopping_keeps():
-                report = one_shard(work, *part).run()
-        else:
-            report = work.run()
+            else:
+                report = (one_shard(work, *part) if part else work).run()
     except (ExtractionInterrupted, LaunchInterrupted) as interrupt:
         typer.echo(f"xfeat: {interrupt}", err=True)
         raise typer.Exit(130) from None

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from xfeat.cli.output import counted
+
 if TYPE_CHECKING:
     from xfeat.extraction.report import ExtractReport
 
@@ -51,17 +53,21 @@ def _time(report: "ExtractReport") -> str:
 
 
 def _notes(report: "ExtractReport", batch_size: int) -> list[str]:
-    counted = (
-        (report.added, "rows are new: the cache grew by them"),
-        (report.gone, "rows are no longer in the manifest and are kept"),
-        (report.changed, "rows have another split, label, pair or camera now"),
-        (report.moved, "rows have another path or text now"),
-        (report.duplicates, "inputs are equal to another: encoded once"),
-        (report.truncated, "samples were cut to the length that the backbone reads"),
-        (report.left_out, "rows of the manifest do not have this modality"),
-        (report.repaired_shards, "damaged shards were written again"),
+    told = (
+        (report.added, "row is new: the cache grew by it", "rows are new: the cache grew by them"),
+        (report.gone, *_both("row", "is", "are", "no longer in the manifest: kept")),
+        (report.changed, *_both("row", "has", "have", "another split, label, pair or camera now")),
+        (report.moved, *_both("row", "has", "have", "another path or text now")),
+        (report.duplicates, *_both("input", "is", "are", "equal to another: encoded once")),
+        (report.truncated, *_both("sample", "was", "were", "cut to the length that the backbone reads")),
+        (report.left_out, *_both("row", "of the manifest does", "of the manifest do", "not have this modality")),
+        (report.repaired_shards, *_both("damaged shard", "was", "were", "written again")),
     )
-    notes = [f"{count:,} {words}" for count, words in counted if count]
+    notes = [counted(count, one, many) for count, one, many in told if count]
     if 0 < report.batch_size < batch_size:
         notes.append(f"memory ran out at batch size {batch_size:,}: went on with {report.batch_size:,}")
     return notes
+
+
+def _both(noun: str, one: str, many: str, rest: str) -> tuple[str, str]:
+    return f"{noun} {one} {rest}", f"{noun}s {many} {rest}"

@@ -108,11 +108,13 @@ def one_shard(work: Work, part: int, parts: int) -> Work:
 
 @contextmanager
 def stopping_keeps() -> Iterator[None]:
-    """Within it, what a cluster sends before it kills (SIGTERM, SIGUSR2) ends the work as Ctrl-C does.
+    """Within it, what is sent before a kill (SIGTERM, and SIGUSR2 by clusters) ends the work as Ctrl-C does.
 
-    Only the first counts, so that the next does not disturb the writing of what is kept (a second Ctrl-C does);
-    decoding processes that are forked here take no notice.
+    Only the first counts, so that the next does not disturb the writing of what is kept (a second Ctrl-C does). What
+    this process was started to ignore, as under ``nohup``, it still ignores.
     """
+    from xfeat.extraction.processes import STOPS
+
     owner, seen = os.getpid(), list[int]()
 
     def stop(number: int, _frame: object) -> None:
@@ -120,8 +122,7 @@ def stopping_keeps() -> Iterator[None]:
             seen.append(number)
             raise KeyboardInterrupt
 
-    sent = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-    before = {number: signal.signal(number, stop) for number in sent}
+    before = {number: signal.signal(number, stop) for number in STOPS if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield
     finally:

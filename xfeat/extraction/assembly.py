@@ -48,14 +48,19 @@ class Assembly:
     def encoded(self, places: Sequence[int], batch: Encoded) -> None:
         """The features of some samples."""
         self._features[places] = batch.features
-        self._known[places] = True
         if batch.tokens is not None:
             for number, place in enumerate(places):
                 start, stop = batch.tokens.offsets[number : number + 2]
                 self._tokens[place] = _small(batch.tokens.values[start:stop], self._dtype)
+        self._known[places] = True  # last: Ctrl-C may come at any line
 
     def write(self, writer: CacheWriter) -> None:
-        """Write the shard; one that is not filled gets its first rows, as far as they are known."""
+        """Write the shard; one that is not filled gets its first rows, as far as they are known.
+
+        Raises:
+            InputError: as of ``CacheWriter``; also where a row is to be a copy of one that was never written.
+        """
+        self._drop_copies_of_nothing()
         before = self._take_over(writer)
         count = self.job.size if self._known.all() else int(np.argmin(self._known))
         if count <= before:
@@ -64,13 +69,20 @@ class Assembly:
         tokens = self._sequences(count) if self._token_dim else None
         writer.write(self.job.shard, self._features[:count], self._status[:count], tokens, self._content[:count])
 
+    def _drop_copies_of_nothing(self) -> None:
+        """Copies of rows of this shard that were to be encoded and were not: on disk is what those were before."""
+        start, decoded = self.job.start, set(self.job.places)
+        void = {place for place, row in self._copies if row - start in decoded and not self._known[row - start]}
+        self._copies = [copy for copy in self._copies if copy[0] not in void]
+        self._known[list(void)] = False
+
     def _take_over(self, writer: CacheWriter) -> int:
         """Rows that are on disk and not decoded again; the number that need not be written if nothing new is known."""
         if self.job.whole:
             block = writer.read(self.job.shard)
             old = np.flatnonzero(~self._known)
             learnt = any(
-                word != block.status[place] or word == OK
+                word != block.status[place] or word == OK or self._new_content(place, block.content)
                 for place, word in enumerate(self._status)
                 if self._known[place]
             )
@@ -83,9 +95,11 @@ class Assembly:
             return 0
         new = np.flatnonzero(~self._known[kept.places])
         places = kept.places[new]
-        content = None if kept.content is None else kept.content
-        self._fill(places, kept.features[new], [kept.status[i] for i in new], content, kept.tokens, new)
+        self._fill(places, kept.features[new], [kept.status[i] for i in new], kept.content, kept.tokens, new)
         return 0 if self._known.all() else int(kept.places.max(initial=-1)) + 1
+
+    def _new_content(self, place: int, old: NDArray[np.uint8] | None) -> bool:
+        return old is not None and not np.array_equal(self._content[place], old[place])
 
     def _fill(
         self,
@@ -121,7 +135,8 @@ class Assembly:
                 elsewhere.setdefault(shard, []).append((place, there))
         for shard, pairs in elsewhere.items():
             places = np.array([place for place, _ in pairs])
-            features, tokens = writer.fetch(shard, np.array([there for _, there in pairs]))
+            numbers = np.array([there for _, there in pairs])
+            features, tokens = writer.fetch(shard, numbers, self._content[places])
             self._features[places] = features
             if tokens is not None:
                 self._sequences_of(places, tokens)

@@ -18,6 +18,7 @@ from typing import Any
 from xfeat.cache import OK
 from xfeat.errors import InputError
 from xfeat.extraction.decode import Decoded, Decoder
+from xfeat.extraction.processes import STOPS, allow_open_files, kill, result_of, signals_wait
 
 CRASHED = "the decoder crashed on it"
 UNEXPLAINED = 3  # times that processes may die without a sample to blame
@@ -64,6 +65,8 @@ class Feed:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._pool is not None:
+            if kind is not None:
+                kill(self._pool)  # nobody waits for what they are decoding
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def batches(self, wanted: Sequence[Sequence[int]]) -> Iterator[Batch]:
@@ -81,7 +84,7 @@ class Feed:
                 continue
             rows, future = waiting[0]
             try:
-                batch = future.result()
+                batch = result_of(future, self._pool)
             except BrokenProcessPool:
                 careful = len(waiting)
                 todo.extendleft(rows for rows, _ in reversed(waiting))
@@ -96,7 +99,8 @@ class Feed:
             raise ValueError("the feed is not open")
         try:
             if self._workers:
-                return self._pool.submit(_work, list(rows))
+                with signals_wait():
+                    return self._pool.submit(_work, list(rows))
             return self._pool.submit(_batch, self._decode, self._collate, list(rows))
         except BrokenProcessPool as error:
             broken: Future[Batch] = Future()
@@ -110,11 +114,17 @@ class Feed:
             for row in rows:
                 pool = pool or self._open(1)
                 try:
-                    samples.append(pool.submit(_single, row).result())
+                    with signals_wait():
+                        future = pool.submit(_single, row)
+                    samples.append(result_of(future, pool))
                 except BrokenProcessPool:
                     pool = None
                     self._unexplained = -1
                     samples.append(Decoded(row, None, CRASHED))
+        except BaseException:
+            if pool is not None:
+                kill(pool)
+            raise
         finally:
             if pool is not None:
                 pool.shutdown()
@@ -136,11 +146,24 @@ class Feed:
             return ThreadPoolExecutor(available_cores(), thread_name_prefix="decode")
         if "torch" in sys.modules:
             import torch.multiprocessing  # noqa: F401  (tensors then travel in shared memory)
-        # Forked where that is the custom: nothing is imported or sent again. The network's threads are not running yet.
+        allow_open_files()
+        # Forked where that is the custom: nothing is imported or sent again.
         how = "fork" if sys.platform == "linux" else "spawn"
-        return ProcessPoolExecutor(
+        pool = ProcessPoolExecutor(
             workers, multiprocessing.get_context(how), initializer=_begin, initargs=(self._decode, self._collate)
         )
+        try:
+            with signals_wait():
+                ready = pool.submit(available_cores)  # all are forked here, before the network's threads run
+            ready.result()
+        except BrokenProcessPool:
+            raise InputError(
+                "decoding processes die as soon as they start: out of memory? --workers 0 decodes in threads"
+            ) from None
+        except BaseException:
+            kill(pool)
+            raise
+        return pool
 
 
 def available_cores() -> int:
@@ -154,7 +177,8 @@ _job: tuple[Decoder, Collate]  # of a decoding process
 def _begin(decode: Decoder, collate: Collate) -> None:
     global _job
     _job = decode, collate
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which ends this one
+    for number in STOPS:  # Ctrl-C and its like are for the main process, which ends this one, by SIGTERM if it must
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     # Pillow warns of large images and odd metadata without naming the file; what matters is in the status.
     warnings.filterwarnings("ignore", module=r"PIL\.")

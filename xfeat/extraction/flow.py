@@ -81,11 +81,11 @@ class Flow:
         try:
             self._through(feed, encoder, disk, advance)
         except (KeyboardInterrupt, InputError):
-            self._rescue()
+            self._rescue(disk)
             raise
         finally:
+            _end(disk)
             encoder.close()
-            disk.shutdown(wait=True)
             self.batch_size = encoder.limit or self.batch_size
 
     def _through(self, feed: Feed, encoder: Encoder, disk: ThreadPoolExecutor, advance: Advance) -> None:
@@ -160,14 +160,12 @@ class Flow:
                 advance(oldest.rows, f"{self.failed} failed" if self.failed else "")
             self._flying.popleft()
 
-    def _rescue(self) -> None:
-        """Write what is known of the shard in work."""
+    def _rescue(self, disk: ThreadPoolExecutor) -> None:
+        """Write what is known of the shard in work, after those that are being written."""
         if not self._flying:
             return
         assembly = self._flying[0].assembly
         with suppress(Exception, KeyboardInterrupt):  # whatever stopped the work may well stop this
-            while self._writes:
-                self._writes.popleft().result()
             for batch in self._flying:
                 if batch.assembly is not assembly or batch.places is None:
                     break
@@ -176,7 +174,15 @@ class Flow:
                         break
                     assembly.encoded(batch.places, batch.result.result())
         with suppress(Exception):
-            assembly.write(self._writer)
+            disk.submit(assembly.write, self._writer).result()
+
+
+def _end(disk: ThreadPoolExecutor) -> None:
+    """Wait for what is being written, whatever comes: the cache is locked no longer than its writer waits."""
+    while True:
+        with suppress(KeyboardInterrupt):
+            disk.shutdown(wait=True)
+            return
 
 
 def _pick(items: object, numbers: list[int]) -> object:

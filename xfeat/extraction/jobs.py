@@ -64,12 +64,14 @@ def find_jobs(writer: CacheWriter, rows: NDArray[np.int64], *, retry_failed: boo
             that files are what they were.
 
     Raises:
-        InputError: samples that are no longer named have to be read again.
+        InputError: samples that are no longer named have to be read again, or ``recheck`` finds none of the files.
     """
     jobs = []
+    there_before, gone = 0, 0
+    unwritten = set(writer.missing)
     for shard in range(writer.manifest.shards):
         start, stop = writer.manifest.span(shard)
-        missing = shard in writer.missing
+        missing = shard in unwritten
         if not missing and not recheck and not (retry_failed and shard in writer.failed_shards):
             continue
         there, status, content = _known(writer, shard, missing)
@@ -77,7 +79,10 @@ def find_jobs(writer: CacheWriter, rows: NDArray[np.int64], *, retry_failed: boo
         if retry_failed:
             again[there] = [word != OK for word in status]
         if recheck and content is not None:
-            again[there] |= _changed(recheck, rows[start + there], content)
+            before = (content != 0).any(axis=1) & (rows[start + there] >= 0)
+            now = _contents_now(recheck, rows[start + there])
+            again[there] |= (now != content).any(axis=1)
+            there_before, gone = there_before + int(before.sum()), gone + int((before & ~now.any(axis=1)).sum())
         todo = again.copy()
         todo[np.setdiff1d(np.arange(stop - start), there)] = True
         todo[again & (rows[start:stop] < 0)] = False  # what is no longer named stays as it is
@@ -88,6 +93,11 @@ def find_jobs(writer: CacheWriter, rows: NDArray[np.int64], *, retry_failed: boo
             )
         if missing or todo.any():
             jobs.append(Job(shard, start, stop - start, np.flatnonzero(todo).tolist(), not missing))
+    if gone and gone == there_before:  # a disk that is not mounted, say: what is stored is worth more than that
+        raise InputError(
+            f"--recheck: none of the {gone:,} samples in the cache can be read any more: check --root and --column; "
+            "the cache is left as it was"
+        )
     return _with_contents(writer, jobs) if any(job.places for job in jobs) else Jobs(jobs)
 
 
@@ -102,10 +112,11 @@ def _known(
     return np.arange(len(block)), block.status, block.content
 
 
-def _changed(key: Key, rows: NDArray[np.int64], content: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _contents_now(key: Key, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """(n, 16) content keys of the samples as they are; zeros where one cannot be read or is no longer named."""
     with ThreadPoolExecutor() as pool:  # reading and hashing run outside Python's lock
-        now = pool.map(lambda row: NOTHING if row < 0 else key(row), rows.tolist())
-        return np.array([new != old.tobytes() for new, old in zip(now, content, strict=True)], dtype=bool)
+        now = b"".join(pool.map(lambda row: NOTHING if row < 0 else key(row), rows.tolist()))
+    return np.frombuffer(now, dtype=np.uint8).reshape(-1, len(NOTHING))
 
 
 def _with_contents(writer: CacheWriter, jobs: list[Job]) -> Jobs:

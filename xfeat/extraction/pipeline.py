@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from xfeat.backbones.base import Backbone
 from xfeat.cache import SHARD_ROWS, CacheWriter, Columns, Manifest, Plan
+from xfeat.cache.failures import failures
 from xfeat.cache.growth import Growth
 from xfeat.cache.growth import grow as grow_cache
 from xfeat.cache.keys import source_keys
@@ -96,13 +97,12 @@ def extract(
     with CacheWriter(out, plan) as writer:
         repaired = len(writer.damaged)
         decode = Decoder(samples, backbone.load, text_files=text_files)
-        jobs = find_jobs(writer, target.rows, retry_failed=retry_failed, recheck=decode.key if recheck else None)
-        tried = jobs.tried
         fail = on_error == "fail"
-        flow = Flow(writer, samples, backbone, jobs, target.rows, batch_size=batch_size, fail=fail, tokens=tokens)
-        count = available_cores() if workers is None else workers
-        count = min(count, -(-tried // batch_size))
         try:
+            jobs = find_jobs(writer, target.rows, retry_failed=retry_failed, recheck=decode.key if recheck else None)
+            tried = jobs.tried
+            flow = Flow(writer, samples, backbone, jobs, target.rows, batch_size=batch_size, fail=fail, tokens=tokens)
+            count = min(available_cores() if workers is None else workers, -(-tried // batch_size))
             collate = getattr(backbone, "collate", None)
             bar = progress(f"extract {modality}", tried)
             with cores_kept(), Feed(decode, collate, count) as feed, bar as advance:
@@ -110,7 +110,7 @@ def extract(
         except KeyboardInterrupt:
             raise ExtractionInterrupted(_what_is_kept(writer)) from None
         manifest = writer.finish()
-        reasons = _reasons(writer)
+        reasons = count_reasons(failures(out, manifest))
     return _report(out, samples, manifest, target, flow, tried=tried, repaired=repaired, reasons=reasons, begun=begun)
 
 
@@ -160,11 +160,6 @@ def _what_is_kept(writer: CacheWriter) -> str:
     begun = sum(len(kept.places) for shard in writer.missing if (kept := writer.kept(shard)) is not None)
     more = f" and {begun:,} rows of the next" if begun else ""
     return f"interrupted; {whole} of {shards} shards{more} are kept in {writer.path}, the same command resumes"
-
-
-def _reasons(writer: CacheWriter) -> tuple[Reason, ...]:
-    blocks = (writer.read(shard) for shard in writer.failed_shards)
-    return count_reasons(row for block in blocks for row in zip(block.ids, block.status, strict=True))
 
 
 def _report(

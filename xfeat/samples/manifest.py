@@ -63,7 +63,8 @@ def read_manifest(
 ) -> Samples:
     """Read the samples of one modality.
 
-    The columns ``id``, ``split``, ``label``, ``pair`` and ``camera`` are optional. Without ``id``, a path is its own id
+    The columns ``id``, ``split``, ``label``, ``pair`` and ``camera`` are optional; of the last four, one that is
+    empty in every row counts as left out. Without ``id``, a path is its own id
     and a text gets ``<modality>:<row>``, rows counted from 1; without ``split``, all rows are ``train``. Several
     classes of one sample are separated by ``|`` in CSV and are a list in JSON lines. Whether the files exist is not
     looked at.
@@ -103,15 +104,11 @@ def read_manifest(
     sources = cells if literal else _paths(table, kept, cells, Rooted(folder))
     ids = _ids(table, kept, modality, sources=None if literal else sources)
     classes, labels = _labels(table, kept)
+    splits = _filled(table, kept, "split") or ["train"] * len(kept)
+    pairs = _filled(table, kept, "pair") or _tied(table, kept)
+    cameras = _filled(table, kept, "camera")
     try:
-        columns = Columns(
-            ids,
-            _filled(table, kept, "split") or ["train"] * len(kept),
-            classes,
-            labels,
-            _filled(table, kept, "pair") or _tied(table, kept),
-            _filled(table, kept, "camera"),
-        )
+        columns = Columns(ids, splits, classes, labels, pairs, cameras)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return Samples(columns, sources, folder, len(table.rows) - len(kept), kind)
@@ -190,7 +187,8 @@ def _ids(table: Table, rows: Sequence[int], modality: str, sources: Sequence[str
 
 
 def _filled(table: Table, rows: Sequence[int], column: str) -> list[str] | None:
-    if column not in table.columns:
+    # Of the whole manifest, so that all its modalities agree; a column that nobody filled is one left out.
+    if column not in table.columns or not any(_text(table, row, column) for row in range(len(table.rows))):
         return None
     cells = [_text(table, row, column) for row in rows]
     for row, cell in zip(rows, cells, strict=True):

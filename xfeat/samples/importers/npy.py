@@ -25,6 +25,8 @@ def open_npy(path: Path) -> ArrayFile:
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError, MemoryError) as error:
+            if not _known(path):
+                raise InputError(f"{path} is not a .npy file, or is damaged") from None
             raise explain(path, reference, error) from None
         if not isinstance(array, np.ndarray):  # a .npz under another name
             array.close()
@@ -32,6 +34,12 @@ def open_npy(path: Path) -> ArrayFile:
         return array
 
     return ArrayFile(path, "npy", {NAME: ""}, read)
+
+
+def _known(path: Path) -> bool:
+    """Whether a file begins like a .npy, a .npz or a pickle; numpy takes anything else for a pickle too."""
+    with path.open("rb") as file:
+        return file.read(1) in (b"\x93", b"P", b"\x80")
 
 
 def explain(path: Path, name: str, error: Exception) -> InputError:
