@@ -49,6 +49,19 @@ def test_info_says_why_rows_failed(xfeat: Xfeat, tmp_path: Path) -> None:
     assert document["bytes"] == sum(path.stat().st_size for path in (tmp_path / "c").iterdir())
 
 
+def test_info_lists_every_failed_row(xfeat: Xfeat, tmp_path: Path) -> None:
+    plan = make_plan(5, shard_rows=3)
+    features = make_features(plan)
+    with CacheWriter(tmp_path / "c", plan) as writer:
+        writer.write(0, features[:3], ["ok", "empty file", "ok"])
+        writer.write(1, features[3:], ["silent", "ok"])
+        writer.finish()
+    code, out, err = xfeat("cache", "info", tmp_path / "c", "--failed")
+    assert (code, out, err) == (0, "größe/00001\tempty file\ngröße/00003\tsilent\n", "")
+    rows = [{"id": "größe/00001", "status": "empty file"}, {"id": "größe/00003", "status": "silent"}]
+    assert json.loads(xfeat("cache", "info", tmp_path / "c", "--failed", "--json")[1]) == {str(tmp_path / "c"): rows}
+
+
 def test_info_counts_the_tokens(xfeat: Xfeat, caches: dict[str, Path], tmp_path: Path) -> None:
     path = write_cache(tmp_path / "c", make_plan(4, token_dim=3)).path
     tokens = make_tokens(make_plan(4, token_dim=3))

@@ -14,6 +14,7 @@ from scipy.io import savemat
 from scipy.io.matlab import MatlabObject
 
 from xfeat.errors import InputError
+from xfeat.samples.importers import Names, read_arrays
 from xfeat.samples.importers.arrays import open_arrays
 
 GRID = np.arange(12.0).reshape(4, 3)
@@ -197,3 +198,22 @@ def test_other_files(tmp_path: Path) -> None:
         open_arrays(tmp_path / "a.csv")
     with pytest.raises(InputError, match="does not exist"):
         open_arrays(tmp_path / "a.npz")
+
+
+def test_the_table_that_export_writes_beside_an_npy_is_read_with_it(tmp_path: Path) -> None:
+    np.save(tmp_path / "out.npy", GRID)
+    rows = [
+        "id,split,label,pair",
+        *(f"größe/{row},{'test' if row else 'val'},cat|dog,p{row}" for row in range(len(GRID))),
+    ]
+    (tmp_path / "out.rows.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    imported = read_arrays(tmp_path / "out.npy")
+    assert imported.notes == ["ids, labels, split, pair from out.rows.csv"]
+    assert imported.columns.ids == [f"größe/{row}" for row in range(len(GRID))]
+    assert list(imported.columns.split) == ["val", *["test"] * (len(GRID) - 1)]
+    assert list(imported.columns.classes) == ["cat", "dog"]
+    assert imported.columns.pair == [f"p{row}" for row in range(len(GRID))]
+    assert read_arrays(tmp_path / "out.npy", Names(ids="rows")).columns.ids[0] == "000000"
+    (tmp_path / "out.rows.csv").write_text("\n".join(rows[:-1]) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"out\.rows\.csv"):
+        read_arrays(tmp_path / "out.npy")

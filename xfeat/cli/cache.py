@@ -7,7 +7,7 @@ import typer
 
 from xfeat.cli.cache_again import Again, found, shown
 from xfeat.cli.cache_info import as_json as info_json
-from xfeat.cli.cache_info import describe
+from xfeat.cli.cache_info import describe, failed_rows
 from xfeat.cli.output import counted
 from xfeat.errors import InputError, XfeatError
 
@@ -22,12 +22,18 @@ CACHES = typer.Argument(..., metavar="CACHE...", help="Folders of caches.")
 
 @cache_app.command()
 def info(
-    caches: list[Path] = CACHES, as_json: bool = typer.Option(False, "--json", help="Print the manifests as JSON.")
+    caches: list[Path] = CACHES,
+    as_json: bool = typer.Option(False, "--json", help="Print the manifests as JSON."),
+    failed: bool = typer.Option(False, "--failed", help="Print the failed rows alone: id, tab, reason."),
 ) -> None:
     """Say what is in a cache, why rows failed, and what made it."""
     from xfeat.cache import load_manifest
 
     manifests = {path: load_manifest(path) for path in caches}
+    if failed:
+        for line in failed_rows(manifests, as_json=as_json):
+            typer.echo(line)
+        return
     if as_json:
         typer.echo(info_json(manifests))
         return

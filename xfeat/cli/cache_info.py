@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,22 @@ def as_json(manifests: Mapping[Path, "Manifest"]) -> str:
         for path, m in manifests.items()
     }
     return json.dumps(documents, indent=1, ensure_ascii=False)
+
+
+def failed_rows(manifests: Mapping[Path, "Manifest"], *, as_json: bool) -> Iterator[str]:
+    """A line for each failed row: id, tab, reason; or one line of JSON, a list for each cache.
+
+    Raises:
+        InputError: a shard is missing, truncated or damaged.
+    """
+    from xfeat.cache.failures import failures
+
+    if as_json:
+        found = {str(path): [{"id": i, "status": why} for i, why in failures(path, m)] for path, m in manifests.items()}
+        yield json.dumps(found, ensure_ascii=False)
+        return
+    for path, manifest in manifests.items():
+        yield from ("\t".join(row) for row in failures(path, manifest))
 
 
 def _reasons(path: Path, m: "Manifest") -> list[str]:

@@ -108,7 +108,8 @@ def one_shard(work: Work, part: int, parts: int) -> Work:
 
 @contextmanager
 def stopping_keeps() -> Iterator[None]:
-    """Within it, what is sent before a kill (SIGTERM, and SIGUSR2 by clusters) ends the work as Ctrl-C does.
+    """Within it, SIGTERM, SIGUSR2 (which clusters send before a kill) and SIGHUP (a closed terminal) end the work as
+    Ctrl-C does.
 
     Only the first counts, so that the next does not disturb the writing of what is kept (a second Ctrl-C does). What
     this process was started to ignore, as under ``nohup``, it still ignores.

@@ -11,7 +11,7 @@ from typing import Any
 LOOK_SECONDS = 1.0
 OPEN_FILES = 65536
 # Signals that ask a process to end; SIGUSR2 is what clusters send before they kill, and Windows lacks it.
-STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2") if hasattr(signal, name)]
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR2", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextmanager

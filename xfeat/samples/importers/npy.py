@@ -1,5 +1,6 @@
 """The one array of a .npy file, mapped into memory rather than read."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,14 @@ from xfeat.errors import InputError
 from xfeat.samples.importers.arrays import ArrayFile
 
 NAME = "features"
+TABLE = ".rows.csv"
+COLUMNS = {"id": "ids", "label": "labels", "split": "split", "pair": "pair", "camera": "camera"}
 
 
 def open_npy(path: Path) -> ArrayFile:
     """Open a .npy; its array is called ``features``. Nothing is unpickled.
+
+    A table ``NAME.rows.csv`` beside it, as `xfeat cache export` writes one, holds the other columns.
 
     Raises:
         InputError: (on reading) not a .npy, truncated, or holding Python objects.
@@ -33,7 +38,18 @@ def open_npy(path: Path) -> ArrayFile:
             raise InputError(f"{path} is a .npz file: give it that name")
         return array
 
-    return ArrayFile(path, "npy", {NAME: ""}, read)
+    usual = _table_beside(path)
+    notes = (f"{', '.join(usual)} from {path.with_suffix(TABLE).name}",) if usual else ()
+    return ArrayFile(path, "npy", {NAME: ""}, read, usual, notes)
+
+
+def _table_beside(path: Path) -> dict[str, str]:
+    table = path.with_suffix(TABLE)
+    if not table.is_file():
+        return {}
+    with table.open(encoding="utf-8", newline="") as lines:
+        header = next(csv.reader(lines), [])
+    return {field: f"{table}#{column}" for column, field in COLUMNS.items() if column in header}
 
 
 def _known(path: Path) -> bool:
