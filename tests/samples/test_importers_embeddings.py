@@ -154,4 +154,4 @@ def test_parts_that_do_not_fit_are_named(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "metadata/metadata_2.parquet")
     refused(tmp_path, r"metadata_2\.parquet has no column 'kind', metadata_0\.parquet has one")
     (tmp_path / "metadata/metadata_2.parquet").unlink()
-    refused(tmp_path, r"img_emb_2\.npy has no counterpart beside metadata_0\.parquet: 2 parts of that")
+    refused(tmp_path, r"img_emb_2\.npy has no counterpart beside metadata_0\.parquet: of that there are 2")

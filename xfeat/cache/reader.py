@@ -37,7 +37,7 @@ class FeatureCache:
             raise InputError(
                 f"{self.path} is unfinished: run the command that writes it again, it resumes where it stopped"
             )
-        self._places: dict[int, Place] = {}
+        self._located: dict[int, tuple[Place, NDArray[np.uint64]]] = {}
 
     def blocks(self, *, check: bool = True, with_features: bool = True, with_tokens: bool = False) -> Iterator[Block]:
         """The shards in order, one in memory at a time, failed rows included.
@@ -134,7 +134,7 @@ class FeatureCache:
         features = np.empty((self._rows(), m.dim), m.dtype)
         for shard, path in enumerate(self._paths()):
             start, stop = m.span(shard)
-            place, sums = locate_features(path, m, shard)
+            place, sums = self._locate(shard)
             features_into(features[start:stop], path, m, shard, place, sums if check else None)
         return features
 
@@ -181,14 +181,21 @@ class FeatureCache:
         return found
 
     def _place(self, shard: int) -> Place:
-        place = self._places.get(shard)
-        if place is None or not place.current:
+        place, _ = self._locate(shard)
+        if place is None:
             path = self.path / f"{shard:05d}.h5"
-            place, _ = locate_features(path, self.manifest, shard)
-            if place is None:
-                raise InputError(f"shard {path}: its features do not lie byte after byte: write the cache again")
-            self._places[shard] = place
+            raise InputError(f"shard {path}: its features do not lie byte after byte: write the cache again")
         return place
+
+    def _locate(self, shard: int) -> tuple[Place | None, NDArray[np.uint64]]:
+        """Where the features of a shard lie, and their checksums; looked up once, until the file is replaced."""
+        known = self._located.get(shard)
+        if known is not None and known[0].current:
+            return known
+        place, sums = locate_features(self.path / f"{shard:05d}.h5", self.manifest, shard)
+        if place is not None:
+            self._located[shard] = place, sums
+        return place, sums
 
     def _rows(self) -> int:
         # The manifest's word is not enough to allocate by.
