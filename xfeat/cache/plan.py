@@ -94,7 +94,13 @@ def samples_digest(columns: Columns, sources: NDArray[np.uint64] | None = None) 
 def _framed(strings: Sequence[str]) -> Iterator[bytes]:
     """Each string in UTF-8 behind its length in eight bytes, many at a time."""
     for start in range(0, len(strings), STEP):
-        texts = [text.encode() for text in strings[start : start + STEP]]
+        part = strings[start : start + STEP]
+        different = set(part)
+        if len(different) <= len(part) // 2:  # splits, for example
+            frames = {text: len(text.encode()).to_bytes(8, "little") + text.encode() for text in different}
+            yield b"".join([frames[text] for text in part])
+            continue
+        texts = [text.encode() for text in part]
         heads = {length: length.to_bytes(8, "little") for length in set(map(len, texts))}
         pieces: list[bytes] = [b""] * (2 * len(texts))
         pieces[::2] = [heads[len(text)] for text in texts]

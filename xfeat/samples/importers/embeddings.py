@@ -149,7 +149,9 @@ def _check_against(files: Mapping[int, Path], counts: Sequence[int], tables: Map
         return
     if len(tables) != len(files):
         more, fewer = (files, tables) if len(files) > len(tables) else (tables, files)
-        raise InputError(f"{more[len(fewer)]} has no counterpart beside {fewer[0].name}: of that there are {len(fewer)}")
+        raise InputError(
+            f"{more[len(fewer)]} has no counterpart beside {fewer[0].name}: of that there are {len(fewer)}"
+        )
     for number, count in enumerate(counts):
         described = count_rows(tables[number])
         if described != count:
