@@ -108,11 +108,11 @@ def one_shard(work: Work, part: int, parts: int) -> Work:
 
 @contextmanager
 def stopping_keeps() -> Iterator[None]:
-    """Within it, SIGTERM, SIGUSR2 (which clusters send before a kill) and SIGHUP (a closed terminal) end the work as
-    Ctrl-C does.
+    """Within it, being told to end is what Ctrl-C is.
 
-    Only the first counts, so that the next does not disturb the writing of what is kept (a second Ctrl-C does). What
-    this process was started to ignore, as under ``nohup``, it still ignores.
+    Told by SIGTERM, by SIGUSR2, which clusters send before a kill, or by SIGHUP, when a terminal is closed. Only
+    the first counts, so that the next does not disturb the writing of what is kept (a second Ctrl-C does). What this
+    process was started to ignore, as under ``nohup``, it still ignores.
     """
     from xfeat.extraction.processes import STOPS
 
