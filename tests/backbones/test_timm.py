@@ -74,7 +74,7 @@ def test_no_tokens_where_the_network_has_no_map(tmp_path: Path) -> None:
     _, file = saved(tmp_path, "pit_ti_224.in1k")
     mine = opened(f"timm:pit_ti_224.in1k@{file}")
     assert (mine.dim, mine.token_dim, mine.token_fingerprint()) == (256, 0, {})
-    with pytest.raises(ValueError, match="no patch tokens"):
+    with pytest.raises(ValueError, match="no image tokens"):
         mine.encode_tokens(torch.zeros(1, 3, 224, 224))
 
 

@@ -7,17 +7,15 @@ ICASSP 2023; audio tower: Chen et al., "HTS-AT", ICASSP 2022. Features are the j
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeat.backbones.audio import CHANNELS, LIMITS, RESAMPLING, SILENCE
 from xfeat.backbones.base import Setup, Spec, TokenBackbone
 from xfeat.backbones.clap_audio import LONG_CLIPS, ClipBatch, ClipReader
-from xfeat.backbones.network import Network, TokenPass
+from xfeat.backbones.network import Network, NetworkBackbone, TokenPass
 from xfeat.backbones.runtime import check_precision, package_version, pick_device
 from xfeat.backbones.saved import describe, find_folder, hushed, import_extra, require_safetensors, tokenizer_sha256
 from xfeat.backbones.texts import text_batch, text_reader
 from xfeat.backbones.weights import one_line, tensors_sha256
-from xfeat.cache.tokens import Tokens
 from xfeat.errors import InputError
 
 _STEPS = {"unit": "time step", "layer": "last hidden state", "frequencies": "mean", "clip": "filled up"}
@@ -58,24 +56,22 @@ def open_tower(spec: Spec, kind: str, setup: Setup) -> TokenBackbone:
     return tower(f"{spec.family}:{name}", model.float().eval(), prepared, setup)
 
 
-class _Tower:
+class _Tower(NetworkBackbone):
     """What both towers share: one encoder and its projection into the joint space."""
 
     kind = ""
-    collate: Any
 
     def __init__(self, name: str, model: Any, tokens: TokenPass, setup: Setup) -> None:
         import torch
 
-        self.name, self.dim, self.token_dim = name, int(model.config.projection_dim), tokens.width
+        self.name, self.dim = name, int(model.config.projection_dim)
         self._config = describe(model.config.to_dict())
         self._sha256 = tensors_sha256(model.state_dict())
         self._encoder = getattr(model, f"{self.kind}_model")
         self._projection = getattr(model, f"{self.kind}_projection")
         both = torch.nn.ModuleList([self._encoder, self._projection])
-        self._network = Network(both, lambda batch: self._project(self._run(batch)), self.dim, name, setup)
-        self.device, self.compiled = self._network.device, self._network.compiled
-        self._tokens = tokens
+        self._runs_on(Network(both, lambda batch: self._project(self._run(batch)), self.dim, name, setup))
+        self._has(tokens)
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the numbers, as JSON."""
@@ -88,21 +84,6 @@ class _Tower:
             "output": {"layer": "joint embedding", "pooling": "the model's own", "normalised": False},
             "versions": {package: package_version(package) for package in _PACKAGES},
         }
-
-    def token_fingerprint(self) -> dict[str, Any]:
-        """Which tokens they are, as JSON."""
-        return dict(self._tokens.about)
-
-    def encode(self, items: Any) -> NDArray[np.float32]:
-        """Encode n loaded samples: (n, D) float32, not normalised."""
-        return self._network.features(self._batch(items))
-
-    def encode_tokens(self, items: Any) -> tuple[NDArray[np.float32], Tokens]:
-        """As ``encode``, and the tokens of each sample."""
-        return self._network.features_and_tokens(self._batch(items), self._tokens)
-
-    def _batch(self, items: Any) -> Any:
-        return items if hasattr(items, "shape") or not len(items) else self.collate(items)
 
     def _run(self, batch: Any) -> Any:
         raise NotImplementedError

@@ -119,6 +119,54 @@ class Network:
         return rows
 
 
+class NetworkBackbone:
+    """What backbones of one network share.
+
+    Attributes:
+        device: the torch device it runs on.
+        compiled: whether it runs through ``torch.compile``.
+        token_dim: width of the tokens; 0 where the network has none that can be told with certainty.
+    """
+
+    kind: str
+    name: str
+    device: str
+    compiled: bool
+    token_dim = 0
+    collate: Any = staticmethod(stack)
+    _network: Network
+    _tokens: TokenPass | None = None
+
+    def _runs_on(self, network: Network) -> None:
+        self._network = network
+        self.device, self.compiled = network.device, network.compiled
+
+    def _has(self, tokens: TokenPass | None) -> None:
+        self._tokens = self._network.prepare(tokens)
+        self.token_dim = tokens.width if tokens else 0
+
+    def token_fingerprint(self) -> dict[str, Any]:
+        """Which tokens they are, as JSON; empty where there are none."""
+        return dict(self._tokens.about) if self._tokens else {}
+
+    def encode(self, items: Any, /) -> NDArray[np.float32]:
+        """Encode n loaded samples: (n, D) float32, as the network gives them."""
+        return self._network.features(self._batch(items))
+
+    def encode_tokens(self, items: Any, /) -> tuple[NDArray[np.float32], Tokens]:
+        """Encode n loaded samples: features as ``encode`` gives them, and n token sequences float32.
+
+        Raises:
+            ValueError: there are no tokens: ``token_dim`` is 0.
+        """
+        if self._tokens is None:
+            raise ValueError(f"{self.name} has no {self.kind} tokens")
+        return self._network.features_and_tokens(self._batch(items), self._tokens)
+
+    def _batch(self, items: Any) -> Any:
+        return items if hasattr(items, "shape") or not len(items) else self.collate(items)
+
+
 def _place(module: Any, device: str, precision: str) -> None:
     """Move a network to its device, and convolutions to the memory layout in which they are faster.
 

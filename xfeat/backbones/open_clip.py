@@ -9,17 +9,13 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from xfeat.backbones.base import Setup, Spec, TokenBackbone
 from xfeat.backbones.images import READING, ImageReader
-from xfeat.backbones.network import Network, TokenPass, stack
+from xfeat.backbones.network import Network, NetworkBackbone
 from xfeat.backbones.open_clip_text import text_reader, tokenizer_of
 from xfeat.backbones.open_clip_tokens import patch_pass, word_pass
 from xfeat.backbones.open_clip_weights import find_weights, load_model
 from xfeat.backbones.runtime import check_precision, import_open_clip, package_version, pick_device
-from xfeat.cache.tokens import Tokens
 
 _IMAGE_PARTS = ("visual",)
 _TEXT_PARTS = ("text", "transformer", "token_embedding", "positional_embedding", "ln_final", "text_projection")
@@ -45,7 +41,7 @@ def open_tower(spec: Spec, kind: str, setup: Setup) -> TokenBackbone:
     return tower(spec.model, weights.tag, model, sha256, setup)
 
 
-class _Tower:
+class _Tower(NetworkBackbone):
     """What both towers share. Takes over ``model``: the other tower is dropped from it.
 
     Attributes:
@@ -55,7 +51,6 @@ class _Tower:
     """
 
     kind = ""
-    collate = staticmethod(stack)
 
     def __init__(self, name: str, tag: str, model: Any, weights_sha256: str, setup: Setup) -> None:
         import open_clip
@@ -68,14 +63,7 @@ class _Tower:
             if getattr(model, part, None) is not None:
                 setattr(model, part, None)
         encode = model.encode_image if self.kind == "image" else model.encode_text
-        self._network = Network(model, partial(encode, normalize=False), self.dim, self.name, setup)
-        self.device, self.compiled = self._network.device, self._network.compiled
-        self._tokens: TokenPass | None = None
-        self.token_dim = 0
-
-    def _has(self, tokens: TokenPass | None) -> None:
-        self._tokens = self._network.prepare(tokens)
-        self.token_dim = tokens.width if tokens else 0
+        self._runs_on(Network(model, partial(encode, normalize=False), self.dim, self.name, setup))
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the numbers, as JSON."""
@@ -88,24 +76,6 @@ class _Tower:
             "output": {"layer": "joint embedding", "pooling": "the model's own", "normalised": False},
             "versions": {name: package_version(name) for name in ("torch", "torchvision", "open_clip_torch", "pillow")},
         }
-
-    def token_fingerprint(self) -> dict[str, Any]:
-        """Which tokens they are, as JSON; empty where there are none."""
-        return dict(self._tokens.about) if self._tokens else {}
-
-    def encode(self, items: Any, /) -> NDArray[np.float32]:
-        """Encode n loaded samples: (n, D) float32, not normalised."""
-        return self._network.features(items)
-
-    def encode_tokens(self, items: Any, /) -> tuple[NDArray[np.float32], Tokens]:
-        """Encode n loaded samples: features as ``encode`` gives them, and n token sequences float32.
-
-        Raises:
-            ValueError: the model has no tokens: ``token_dim`` is 0.
-        """
-        if self._tokens is None:
-            raise ValueError(f"{self.name} has no {self.kind} tokens")
-        return self._network.features_and_tokens(items, self._tokens)
 
 
 class ImageTower(_Tower):

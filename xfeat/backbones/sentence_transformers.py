@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfeat.backbones.base import Setup, Spec
-from xfeat.backbones.network import Network, TokenPass
+from xfeat.backbones.network import Network, NetworkBackbone, TokenPass
 from xfeat.backbones.runtime import check_precision, inference, package_version, pick_device
 from xfeat.backbones.saved import (
     describe,
@@ -24,7 +24,6 @@ from xfeat.backbones.saved import (
 )
 from xfeat.backbones.texts import text_batch, text_reader, whole
 from xfeat.backbones.weights import one_line
-from xfeat.cache.tokens import Tokens
 from xfeat.errors import InputError
 
 ORGANIZATION = "sentence-transformers"  # of hub names that have none, as the library has it
@@ -63,7 +62,7 @@ def open_texts(spec: Spec, setup: Setup) -> "SentenceBackbone":
     return SentenceBackbone(f"{spec.family}:{name}", model, files_sha256(weights), setup)
 
 
-class SentenceBackbone:
+class SentenceBackbone(NetworkBackbone):
     """Texts to the model's sentence embeddings, tokenised with its own tokenizer and cut at its own length.
 
     The prompt that the model names as its default is put before each text, as the library's ``encode`` does.
@@ -85,10 +84,9 @@ class SentenceBackbone:
         self.load = text_reader(tokenizer, model.max_seq_length, self._prompt)
         self.collate = text_batch(self.load)
         self._extras = _prompt_length(self.load.tokenizer, self._prompt)
-        self.dim, self.token_dim = len(expected), self._check(expected)
-        self._network = Network(model, lambda batch: self._run(batch)["sentence_embedding"], self.dim, name, setup)
-        self.device, self.compiled = self._network.device, self._network.compiled
-        self._tokens = TokenPass(self._run_tokens, self.token_dim, _TOKENS, self.collate.kept)
+        width, self.dim = self._check(expected), len(expected)
+        self._runs_on(Network(model, lambda batch: self._run(batch)["sentence_embedding"], self.dim, name, setup))
+        self._has(TokenPass(self._run_tokens, width, _TOKENS, self.collate.kept) if width else None)
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the numbers, as JSON."""
@@ -112,21 +110,6 @@ class SentenceBackbone:
             },
             "versions": {package: package_version(package) for package in _PACKAGES},
         }
-
-    def token_fingerprint(self) -> dict[str, Any]:
-        """Which tokens they are, as JSON."""
-        return dict(self._tokens.about)
-
-    def encode(self, items: Any) -> NDArray[np.float32]:
-        """Encode n loaded texts: (n, D) float32, of unit norm only where the model has a module for it."""
-        return self._network.features(self._batch(items))
-
-    def encode_tokens(self, items: Any) -> tuple[NDArray[np.float32], Tokens]:
-        """As ``encode``, and each text's word pieces, special tokens and prompt included."""
-        return self._network.features_and_tokens(self._batch(items), self._tokens)
-
-    def _batch(self, items: Any) -> Any:
-        return items if hasattr(items, "shape") or not len(items) else self.collate(items)
 
     def _run(self, batch: Any) -> dict[str, Any]:
         output: dict[str, Any] = self._model({**self.collate.named(batch), **self._extras})

@@ -6,17 +6,13 @@ Features are what the network pools before its classifier; images are prepared a
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from xfeat.backbones.base import Setup, Spec, TokenBackbone
 from xfeat.backbones.images import READING, ImageReader
-from xfeat.backbones.network import Network, stack
+from xfeat.backbones.network import Network, NetworkBackbone
 from xfeat.backbones.patches import trunk_pass
 from xfeat.backbones.runtime import check_precision, import_timm, inference, package_version, pick_device
 from xfeat.backbones.timm_weights import Weights, find_weights, load_model
 from xfeat.backbones.weights import one_line, tensors_sha256
-from xfeat.cache.tokens import Tokens
 from xfeat.errors import InputError
 
 
@@ -38,7 +34,7 @@ def open_images(spec: Spec, setup: Setup) -> TokenBackbone:
     return TimmImages(weights, load_model(weights), setup)
 
 
-class TimmImages:
+class TimmImages(NetworkBackbone):
     """Image files to the network's pooled features. Takes over ``model``.
 
     Attributes:
@@ -51,7 +47,6 @@ class TimmImages:
     """
 
     kind = "image"
-    collate = staticmethod(stack)
 
     def __init__(self, weights: Weights, model: Any, setup: Setup) -> None:
         import timm.data
@@ -66,10 +61,8 @@ class TimmImages:
             raise InputError(f"backbone {self.name} takes images of {self._size[0]} channels, not RGB")
         self.dim = _width(self.name, model, self._size)
         self.load = ImageReader(data.create_transform(**self._data, is_training=False))
-        self._network = Network(model, model, self.dim, self.name, setup)
-        self.device, self.compiled = self._network.device, self._network.compiled
-        self._tokens = self._network.prepare(trunk_pass(model, self._size[1:]))
-        self.token_dim = self._tokens.width if self._tokens else 0
+        self._runs_on(Network(model, model, self.dim, self.name, setup))
+        self._has(trunk_pass(model, self._size[1:]))
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides the numbers, as JSON."""
@@ -85,24 +78,6 @@ class TimmImages:
             "reading": READING,
             "versions": {name: package_version(name) for name in ("torch", "torchvision", "timm", "pillow")},
         }
-
-    def token_fingerprint(self) -> dict[str, Any]:
-        """Which tokens they are, as JSON; empty where there are none."""
-        return dict(self._tokens.about) if self._tokens else {}
-
-    def encode(self, items: Any, /) -> NDArray[np.float32]:
-        """Encode n loaded images: (n, D) float32, not normalised."""
-        return self._network.features(items)
-
-    def encode_tokens(self, items: Any, /) -> tuple[NDArray[np.float32], Tokens]:
-        """Encode n loaded images: features as ``encode`` gives them, and each image's patches row by row, float32.
-
-        Raises:
-            ValueError: the network has no tokens: ``token_dim`` is 0.
-        """
-        if self._tokens is None:
-            raise ValueError(f"{self.name} has no patch tokens")
-        return self._network.features_and_tokens(items, self._tokens)
 
 
 def _width(name: str, model: Any, size: tuple[int, ...]) -> int:
