@@ -45,6 +45,15 @@ def make_pictures(folder: Path, count: int) -> Samples:
     return Samples(Columns(names, ["train"] * count), names, folder, 0, "image")
 
 
+def pictures_in(folder: Path, count: int) -> Samples:
+    """The pictures of a folder, made if it is not there."""
+    if not folder.exists():
+        folder.mkdir()
+        return make_pictures(folder, count)
+    names = sorted(file.name for file in folder.iterdir())
+    return Samples(Columns(names, ["train"] * len(names)), names, folder, 0, "image")
+
+
 def make_captions(folder: Path, count: int) -> Samples:
     rng = np.random.default_rng(0)
     texts = [f"{' '.join(rng.choice(WORDS.split(), rng.integers(6, 18)))} {number}" for number in range(count)]
@@ -113,15 +122,10 @@ def forward(backbone: Backbone, batch: Any, batches: int) -> dict[str, float]:
 
 def pictures(model: str, work: Path, count: int, batch_size: int) -> list[str]:
     """One row of the table: wall time against the ideal."""
-    folder = work / "pictures"
-    if not folder.exists():
-        folder.mkdir()
-        make_pictures(folder, count)
-    names = sorted(file.name for file in folder.iterdir())
-    samples = Samples(Columns(names, ["train"] * len(names)), names, folder, 0, "image")
+    samples = pictures_in(work / "pictures", count)
     backbone = open_backbone(random_weights(model, work), "image", Setup("cpu"))
     decode = decoding(backbone, samples)
-    batch = torch.stack([backbone.load(folder / name) for name in names[:batch_size]])
+    batch = torch.stack([backbone.load(samples.root / name) for name in samples.sources[:batch_size]])
     alone = forward(backbone, batch, 6)
     network = min(alone.values()) * count / batch_size
     cores = os.cpu_count() or 1
@@ -164,14 +168,9 @@ def captions(model: str, work: Path, count: int, batch_size: int) -> list[str]:
 
 def gpu(model: str, work: Path, count: int, batch_size: int) -> Iterator[list[str]]:
     """Rows of the table: pictures a second by number of decoding processes, against the network on decoded batches."""
-    folder = work / "pictures"
-    if not folder.exists():
-        folder.mkdir()
-        make_pictures(folder, count)
-    names = sorted(file.name for file in folder.iterdir())
-    samples = Samples(Columns(names, ["train"] * len(names)), names, folder, 0, "image")
+    samples = pictures_in(work / "pictures", count)
     backbone = open_backbone(random_weights(model, work), "image", Setup("cuda", "bf16"))
-    batch = torch.stack([backbone.load(folder / name) for name in names[:batch_size]]).pin_memory()
+    batch = torch.stack([backbone.load(samples.root / name) for name in samples.sources[:batch_size]]).pin_memory()
     for _ in range(5):
         backbone.encode(batch)
     begun = time.perf_counter()
