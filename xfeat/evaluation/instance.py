@@ -107,7 +107,13 @@ def _pair(hit: FirstHit, gallery: int, cuts: Sequence[int], missed: int) -> Pair
         gallery,
         len(hit.relevant) - len(found.relevant),
         missed,
+        by_query=_by_query(hit, cuts),
     )
+
+
+def _by_query(hit: FirstHit, cuts: Sequence[int]) -> dict[str, Tensor]:
+    values = {f"R@{cut}": hit.within(cut) for cut in cuts} | {"rank": hit.rank()}
+    return {name: one.where(hit.relevant > 0, torch.nan).cpu() for name, one in values.items()}
 
 
 def _statistics(hit: FirstHit, gallery: int, cuts: Sequence[int], missed: int) -> dict[str, float]:

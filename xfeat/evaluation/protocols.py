@@ -148,7 +148,12 @@ def _pair(
         for metric, cut in zip(names, cuts, strict=True)
     }
     return PairResult(
-        dict(zip(names, means, strict=True)), chance, len(queries), ranked, len(queries) - int(asked.sum())
+        dict(zip(names, means, strict=True)),
+        chance,
+        len(queries),
+        ranked,
+        len(queries) - int(asked.sum()),
+        by_query=dict(zip(names, result.values.cpu().unbind(1), strict=True)),
     )
 
 

@@ -178,6 +178,11 @@ def _pair(query: _Side, gallery: _Side, cuts: Sequence[int], ranking: _Ranking) 
         len(gallery.vectors),
         len(query.vectors) - int(asked.sum()),
         excluded=int(left_out.sum()),
+        by_query={
+            **{f"CMC@{cut}": first.within(cut).where(asked, torch.nan).cpu() for cut in cuts},
+            "mAP@all": precision.values[:, 0].cpu(),
+            "mINP": last.inverse_negative_penalty().cpu(),
+        },
     )
 
 

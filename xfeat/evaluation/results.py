@@ -1,8 +1,10 @@
 """What an evaluation gives: numbers by ordered pair of modalities, under the protocol that gives them a meaning."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from torch import Tensor
 
 TRIALS = "trials spread"  # in JSON
 
@@ -19,6 +21,9 @@ class PairResult:
     included; None under protocols that know no misses. ``excluded`` counts the (query, gallery item) pairs that were
     left out of rankings; None under protocols that leave nothing out. ``trials_spread`` is by metric name, the sample
     standard deviation over trials of which the metrics are means; None where there were no two.
+    ``by_query`` holds what the metrics are means of, by metric name: (n,) float64 on the CPU, one for each row of the
+    query modality, NaN for a row that is in no mean. It has only metrics that are such means (and ``rank``, of which
+    MedR and MeanR are made), and is empty over trials.
     """
 
     metrics: Mapping[str, float]
@@ -29,6 +34,7 @@ class PairResult:
     missed: int | None = None
     excluded: int | None = None
     trials_spread: Mapping[str, float] | None = None
+    by_query: Mapping[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def measured(self) -> bool:

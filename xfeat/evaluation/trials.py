@@ -56,6 +56,7 @@ def over_trials(trials: Sequence[Evaluation]) -> Evaluation:
             metrics=_over([other.metrics for other in own]),
             chance=_over([other.chance for other in own]),
             trials_spread=_spread([other.metrics for other in own]),
+            by_query={},
         )
     means = [_metrics_alone(trial.mean, first) for trial in trials]
     return Evaluation(first.protocol, sum(trial.seconds for trial in trials), pairs, _spread(means))

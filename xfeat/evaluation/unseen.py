@@ -95,6 +95,7 @@ def evaluate_unseen(
                 pairs[f"{query}->{other}"] = _pair(
                     (vectors[query][asked[query]], labels[query][asked[query]]),
                     (vectors[other][ranked], labels[other][ranked]),
+                    asked[query],
                     ranking,
                 )
     if not any(one.measured for one in pairs.values()):
@@ -118,8 +119,13 @@ def evaluate_unseen(
     return Evaluation(stated, time.perf_counter() - started, pairs)
 
 
-def _pair(queries: tuple[Tensor, Tensor], gallery: tuple[Tensor, Tensor], ranking: _Ranking) -> PairResult:
-    """The numbers of queries and gallery, each vectors and labels; either may have no rows."""
+def _pair(
+    queries: tuple[Tensor, Tensor], gallery: tuple[Tensor, Tensor], rows: Tensor, ranking: _Ranking
+) -> PairResult:
+    """The numbers of queries and gallery, each vectors and labels, either perhaps without rows.
+
+    ``rows`` is (n,) bool, which of the modality's rows are queries.
+    """
     ranked = len(gallery[0])
     if not len(queries[0]) or not ranked:
         nothing = {name: float("nan") for name in (*map(_mean_name, CUTS), *map(_precision_name, PRECISION_CUTS))}
@@ -147,7 +153,20 @@ def _pair(queries: tuple[Tensor, Tensor], gallery: tuple[Tensor, Tensor], rankin
         metrics[_precision_name(places)] = float(result.hits[asked, cuts.index(places)].mean()) / places
         expected = relevant.double() * min(places, ranked) / ranked
         chance[_precision_name(places)] = float(expected.mean()) / places
-    return PairResult(metrics, chance, len(queries[0]), ranked, len(queries[0]) - len(relevant))
+    by_query = {_mean_name(cut): result.values[:, cuts.index(cut)] for cut in CUTS}
+    by_query |= {
+        _precision_name(places): (result.hits[:, cuts.index(places)] / places).where(asked, torch.nan)
+        for places in PRECISION_CUTS
+    }
+    whole = {name: _scattered(values, rows) for name, values in by_query.items()}
+    return PairResult(metrics, chance, len(queries[0]), ranked, len(queries[0]) - len(relevant), by_query=whole)
+
+
+def _scattered(values: Tensor, rows: Tensor) -> Tensor:
+    """Values of the queries among all rows of their modality, NaN elsewhere, on the CPU."""
+    whole = values.new_full(rows.shape, torch.nan)
+    whole[rows] = values
+    return whole.cpu()
 
 
 def _mean_name(cut: Cut) -> str:

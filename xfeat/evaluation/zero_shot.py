@@ -111,6 +111,7 @@ def _pair(hit: FirstHit, labels: Tensor, candidates: int) -> PairResult:
         len(labels),
         candidates,
         len(labels) - len(classes),
+        by_query={f"top-{cut}": hit.within(cut).where(asked, torch.nan).cpu() for cut in TOP},
     )
 
 

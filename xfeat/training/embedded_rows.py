@@ -30,6 +30,7 @@ class Embeddings:
         items: vectors with labels, (n,) int64, or (n, C) uint8 when any cache is multi-label; under the instance
             protocol with pair keys instead, under the re-id protocol with ids too, and cameras where there are any.
         ids: of the rows.
+        keys: pair keys of the rows, of modalities whose cache has them.
         protocol: what they are fit for; the one that was asked for, or the one that the run or the labels suggest.
         classes: names of the classes that labels stand for.
         chosen: names of the classes that rows were kept of; None where no choice was made.
@@ -49,6 +50,7 @@ class Embeddings:
 
     items: dict[str, Embedded] = field(default_factory=dict)
     ids: dict[str, list[str]] = field(default_factory=dict)
+    keys: dict[str, list[str]] = field(default_factory=dict)
     protocol: str = CATEGORY
     classes: list[str] = field(default_factory=list)
     chosen: list[str] | None = None
@@ -120,6 +122,8 @@ def embed_parts(
         if found.protocol != INSTANCE:
             block, labels = _known(part.cache, block, split, found)
         found.ids[name] = block.ids
+        if block.pair is not None:
+            found.keys[name] = list(block.pair)
         keys = block.pair if found.protocol == INSTANCE else None
         cameras, ids = (block.camera, block.ids) if found.protocol == RE_ID else (None, None)
         found.items[name] = Embedded(part.embed(block, device), labels, part.similarity, keys, cameras, ids)

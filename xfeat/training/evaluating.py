@@ -1,6 +1,6 @@
 """From what was asked for to the document of the numbers: of a run, of a group of seeds, or of features as they are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,12 @@ class Answer:
     Attributes:
         found: the rows (of a group, those of its last member).
         document: as of `Evaluation.to_json` or `SeedEvaluations.to_json`, with the circumstances in ``protocol``.
+        results: of every seed; of a single run under its own, of features as they are under 0.
     """
 
     found: Embeddings
     document: dict[str, Any]
+    results: Mapping[int, Evaluation]
 
 
 def evaluate_path(path: Path, asked: Asked, device: torch.device, blocks: Blocks | None = None) -> Answer:
@@ -54,13 +56,13 @@ def evaluate_path(path: Path, asked: Asked, device: torch.device, blocks: Blocks
     blocks = blocks or Blocks()
     if not is_group(path):
         found, result = _run(path, asked, device, blocks)
-        return Answer(found, stated(result.to_json(), found, asked))
+        return Answer(found, stated(result.to_json(), found, asked), {Run(path).load_config().seed: result})
     runs, results = members(path), {}
     with progress(f"eval {path.name}", len(runs)) as advance:
         for seed, member in runs.items():
             found, results[seed] = _run(member, asked, device, blocks)
             advance()
-    return Answer(found, stated(SeedEvaluations(results).to_json(), found, asked))
+    return Answer(found, stated(SeedEvaluations(results).to_json(), found, asked), results)
 
 
 def evaluate_raw(caches: Sequence[FeatureCache], asked: Asked, device: torch.device) -> Answer:
@@ -82,7 +84,8 @@ def evaluate_raw(caches: Sequence[FeatureCache], asked: Asked, device: torch.dev
             gallery_classes=asked.gallery_classes or "unseen",
         )
         sources = None
-    return Answer(found, stated(measured(found, sources, asked, device).to_json(), found, asked))
+    result = measured(found, sources, asked, device)
+    return Answer(found, stated(result.to_json(), found, asked), {0: result})
 
 
 def other_weights(path: Path, asked: Asked, device: torch.device, kept: Answer, blocks: Blocks) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What is wrong with caches before anything is trained on them."""

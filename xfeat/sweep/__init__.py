@@ -1,0 +1,1 @@
+"""Many trainings of one method, and the one to keep."""
