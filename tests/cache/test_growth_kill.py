@@ -2,23 +2,17 @@
 
 import random
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.cache.growing import Extraction
+from tests.cache.killing import nursery
 from xfeat.cache import Columns, FeatureCache
 from xfeat.cache.verify import verify
 
 KILLS = 4
-GROWING = """
-import sys
-from pathlib import Path
-from tests.cache.test_growth_kill import after
-samples = after()
-print("ready", flush=True)
-samples.run(Path(sys.argv[1]))
-"""
 
 
 def samples(first: int, last: int, split: str) -> Extraction:
@@ -37,6 +31,11 @@ def after() -> Extraction:
     return grown
 
 
+def work(path: Path) -> None:
+    after().run(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills children that are forked")
 def test_kills_during_growth(tmp_path: Path) -> None:
     before().run(tmp_path / "before")
     shutil.copytree(tmp_path / "before", tmp_path / "whole")
@@ -44,41 +43,26 @@ def test_kills_during_growth(tmp_path: Path) -> None:
     moments = random.Random(0)
     longest = 0.4
     kills = attempt = 0
-    while kills < KILLS:
-        attempt += 1
-        assert attempt < 20 * KILLS, "growth always finished before it could be killed"
-        path = tmp_path / f"killed-{attempt}"
-        shutil.copytree(tmp_path / "before", path)
-        for _ in range(2):  # the second one meets a cache that is half grown
-            if killed(path, moments.uniform(0, longest)):
-                kills += 1
-            else:
-                longest *= 0.8  # finished first: aim earlier
-            problems = verify(path)
-            assert all("unfinished" in line or "left by an interrupted write" in line for line in problems)
-            held = sum(len(found) for found in stored_ids(path))
-            assert held >= 610  # not a row is lost
-        after().run(path)
-        assert verify(path) == []
-        assert FeatureCache(path).manifest == FeatureCache(tmp_path / "whole").manifest
-        for shard in (tmp_path / "whole").glob("*.h5"):
-            assert (path / shard.name).read_bytes() == shard.read_bytes()
-
-
-def killed(path: Path, seconds: float) -> bool:
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, "-c", GROWING, str(path)], cwd=root, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return True
-    finally:
-        process.communicate()
-    assert process.returncode == 0
-    return False
+    with nursery("tests.cache.test_growth_kill") as children:
+        while kills < KILLS:
+            attempt += 1
+            assert attempt < 20 * KILLS, "growth always finished before it could be killed"
+            path = tmp_path / f"killed-{attempt}"
+            shutil.copytree(tmp_path / "before", path)
+            for _ in range(2):  # the second one meets a cache that is half grown
+                if children.killed(path, moments.uniform(0, longest)):
+                    kills += 1
+                else:
+                    longest *= 0.8  # finished first: aim earlier
+                problems = verify(path)
+                assert all("unfinished" in line or "left by an interrupted write" in line for line in problems)
+                held = sum(len(found) for found in stored_ids(path))
+                assert held >= 610  # not a row is lost
+            after().run(path)
+            assert verify(path) == []
+            assert FeatureCache(path).manifest == FeatureCache(tmp_path / "whole").manifest
+            for shard in (tmp_path / "whole").glob("*.h5"):
+                assert (path / shard.name).read_bytes() == shard.read_bytes()
 
 
 def stored_ids(path: Path) -> list[list[str]]:

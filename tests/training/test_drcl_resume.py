@@ -105,7 +105,7 @@ print(killed)
 """
 
 
-KILLS = 10
+KILLS = 6
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills children that it forks")
