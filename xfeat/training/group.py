@@ -89,6 +89,16 @@ def members(path: Path) -> dict[int, Path]:
     return found
 
 
+def is_finished(path: Path) -> bool:
+    """Whether a folder holds a run with every branch that it should have.
+
+    Raises:
+        InputError: its configuration cannot be read.
+    """
+    run = Run(path)
+    return run.config_file.is_file() and all(is_done(run.branch_file(name)) for name in run.load_config().modalities)
+
+
 def _check_member(group: Path, seed: int, run: Run) -> None:
     remedy = "first `xfeat train ... --resume`"
     if not run.config_file.is_file():

@@ -3,8 +3,9 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 
 from xfeat.cache import FeatureCache
 from xfeat.progress import progress
-from xfeat.training.group import member_path
+from xfeat.training.group import is_finished, member_path
 
 Outcome = TypeVar("Outcome")
 
@@ -34,8 +35,8 @@ def run_seeds(
     Raises:
         InputError: whatever the first one that fails raises.
     """
-    count = min(len(seeds), processes or (1 if device.type == "cuda" else _cores()))
-    threads = max(1, _cores() // count)
+    count = _at_a_time(seeds, device, processes)
+    threads = _threads(count)
     # Spawned, not forked: torch's threads do not survive a fork.
     pool = ProcessPoolExecutor(count, get_context("spawn"), _start_worker, (threads,))
     with progress(f"{len(seeds)} seeds, {count} at a time", len(seeds)) as advance:
@@ -71,10 +72,34 @@ def train_members(
         InputError: as ``train``.
     """
     paths = [cache.path for cache in caches]
-    run_seeds(partial(_train_one, train, paths, out, settings, str(device)), seeds, device, processes)
-    return {
-        seed: train(caches, member_path(out, seed), settings, seed=seed, device=device, resume=True) for seed in seeds
-    }
+    left = [seed for seed in seeds if not is_finished(member_path(out, seed))]
+    if len(left) > 1:
+        run_seeds(partial(_train_one, train, paths, out, settings, str(device)), seeds, device, processes)
+    # A single one that is left is not worth a process, which imports everything again.
+    with _torch_threads(_threads(_at_a_time(seeds, device, processes))):
+        return {
+            seed: train(caches, member_path(out, seed), settings, seed=seed, device=device, resume=True)
+            for seed in seeds
+        }
+
+
+def _at_a_time(seeds: Sequence[int], device: torch.device, processes: int | None) -> int:
+    return min(len(seeds), processes or (1 if device.type == "cuda" else _cores()))
+
+
+def _threads(count: int) -> int:
+    """Of each of so many trainings: the bytes of a result depend on their number."""
+    return max(1, _cores() // count)
+
+
+@contextmanager
+def _torch_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _train_one(
