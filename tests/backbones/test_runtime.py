@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from xfeat.backbones.runtime import autocast_name, exact_float32, inference, pick_device
+from xfeat.backbones.base import PRECISIONS
+from xfeat.backbones.runtime import autocast_name, exact_float32, inference, pick_device, stated_precision
 from xfeat.errors import InputError
 
 
@@ -61,6 +62,13 @@ def test_precision_is_that_of_the_operations_not_of_the_weights() -> None:
             assert not torch.is_grad_enabled()
         assert layer.weight.dtype == torch.float32
     assert [autocast_name(precision) for precision in ("fp32", "bf16")] == ["fp32", "bf16 autocast"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_fingerprint_says_the_precision_that_makes_it_again(precision: str) -> None:
+    said = {"precision": autocast_name(precision)}
+    assert stated_precision(said) == stated_precision({"inner": said, "frames": 8}) == precision
+    assert stated_precision({}) == "fp32"
 
 
 BROKEN = """

@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +11,7 @@ from typing import Any
 from xfeat.backbones.base import PRECISIONS
 from xfeat.errors import InputError
 
+AUTOCAST = " autocast"
 _BROKEN_PAIR = ("torchvision", "undefined symbol", "libtorch", "libcud", "partially initialized")
 
 _lock = threading.Lock()
@@ -88,7 +89,13 @@ def inference(device: str, precision: str) -> Iterator[None]:
 
 def autocast_name(precision: str) -> str:
     """What a fingerprint says of a precision: ``fp32``, ``fp16 autocast`` or ``bf16 autocast``."""
-    return precision if precision == "fp32" else f"{precision} autocast"
+    return precision if precision == "fp32" else precision + AUTOCAST
+
+
+def stated_precision(fingerprint: Mapping[str, Any]) -> str:
+    """``fp32``, ``fp16`` or ``bf16``, as a fingerprint says it; of a video backbone, that of its frames."""
+    inner = fingerprint.get("inner", fingerprint)
+    return str(inner.get("precision", "fp32")).removesuffix(AUTOCAST)
 
 
 def package_version(package: str) -> str:

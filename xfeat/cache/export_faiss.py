@@ -51,7 +51,7 @@ def export_faiss(
         InputError: the folder holds something else, the folder above it does not exist, or there are no such rows.
     """
     rows = Outgoing(cache, splits)
-    with _whole_folder(out) as folder:
+    with whole_folder(out, FORMAT, (META, VECTORS, IDS, README)) as folder:
         zeros = _write_vectors(folder / VECTORS, rows, normalise)
         _write(folder / IDS, json.dumps(rows.columns.ids, ensure_ascii=False))
         _write(folder / META, json.dumps(_meta(rows, splits, normalise, zeros), indent=1, ensure_ascii=False) + "\n")
@@ -99,13 +99,25 @@ def _meta(rows: Outgoing, splits: Collection[str] | None, normalise: bool, zeros
 
 
 @contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """Build the folder beside ``out``; on success it takes that place."""
+def whole_folder(out: Path, form: str, files: Collection[str], option: str = "--out") -> Iterator[Path]:
+    """Build an export's folder beside ``out``; on success it takes that place.
+
+    Args:
+        out: missing, empty, or an earlier export, which is replaced whole.
+        form: what the ``format`` of an earlier export's meta.json says.
+        files: names of the files that such an export has; a folder that holds others is none.
+        option: what names the folder on the command line, for messages.
+
+    Raises:
+        InputError: the folder holds something else, or the folder above it does not exist.
+    """
     shown, out = out, out.resolve()
     if not out.parent.is_dir():
-        raise InputError(f"--out {shown}: the folder {out.parent} does not exist")
-    if not _ours(out):
-        raise InputError(f"--out {shown} holds something else than an export of vectors: choose a new or empty folder")
+        raise InputError(f"{option} {shown}: the folder {out.parent} does not exist")
+    if not _ours(out, form, files):
+        raise InputError(
+            f"{option} {shown} holds something else than an export of vectors: choose a new or empty folder"
+        )
     building, old = (out.with_name(f".{out.name}.{name}{TMP}") for name in ("export", "replaced"))
     if old.exists() and not out.exists():
         old.rename(out)  # a process was killed between the two steps below
@@ -125,7 +137,7 @@ def _whole_folder(out: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _ours(out: Path) -> bool:
+def _ours(out: Path, form: str, files: Collection[str]) -> bool:
     if not out.exists():
         return True
     if not out.is_dir():
@@ -137,7 +149,7 @@ def _ours(out: Path) -> bool:
         about = json.loads((out / META).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    return names <= {META, VECTORS, IDS, README} and isinstance(about, dict) and about.get("format") == FORMAT
+    return names <= set(files) and isinstance(about, dict) and about.get("format") == form
 
 
 def _write(path: Path, text: str) -> None:

@@ -53,6 +53,7 @@ class Again:
         """
         from xfeat.backbones.base import Setup
         from xfeat.backbones.registry import backbone_kinds, open_backbone
+        from xfeat.backbones.runtime import stated_precision
         from xfeat.extraction.reencode import reencode, refuse_imported
         from xfeat.progress import progress
         from xfeat.samples.manifest import read_manifest
@@ -65,7 +66,7 @@ class Again:
         samples = read_manifest(
             self.manifest, made.modality, column=self.column, root=self.root, kind=what, text_files=self.text_files
         )
-        precision = self.precision or str(made.fingerprint.get("precision", "fp32"))
+        precision = self.precision or stated_precision(made.fingerprint)
         backbone = open_backbone(self.backbone, what, Setup(self.device, precision, frames=self.frames))
         with progress(f"encode again {cache.path.name}", min(self.sample, made.rows)) as advance:
             return reencode(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xfeat.backbones.runtime import stated_precision
 from xfeat.cache import OK, FeatureCache
 from xfeat.extraction.decode import Decoded
 
@@ -41,8 +42,8 @@ def tolerance_of(cache: FeatureCache) -> float:
     does in all to a row of a 12-layer ViT is 1.5e-3 in fp16 and 1.2e-2 in bf16 (measured), and two ways of computing
     differ by less: 1e-2 and 5e-2. Features of another input are apart by several tenths.
     """
-    precision = str(cache.manifest.fingerprint.get("precision", "fp32"))
-    return max(TOLERANCES[cache.manifest.dtype], AUTOCAST.get(precision, 0.0))
+    rounded = AUTOCAST.get(stated_precision(cache.manifest.fingerprint), 0.0)
+    return max(TOLERANCES[cache.manifest.dtype], rounded)
 
 
 class StoredRows:

@@ -138,19 +138,28 @@ def refuse_imported(cache: FeatureCache) -> None:
         raise InputError(f"{cache.path} was imported, not extracted: there is nothing to encode again")
 
 
-def _check(cache: FeatureCache, samples: Samples, backbone: Backbone) -> str:
-    """Whether cache, samples and backbone belong together; the library versions in which they differ, in words."""
+def check_backbone(cache: FeatureCache, backbone: Backbone) -> str:
+    """The library versions in which a backbone differs from the one that made a cache, in words; empty if none do.
+
+    Raises:
+        InputError: an imported cache, or a backbone that differs in anything else; what differs is printed.
+    """
     refuse_imported(cache)
-    made = cache.manifest.fingerprint
-    if samples.kind != backbone.kind:
-        raise InputError(f"{backbone.name} reads {backbone.kind}, the samples are {samples.kind}")
-    now = backbone.fingerprint()
+    made, now = cache.manifest.fingerprint, backbone.fingerprint()
     if cache.manifest.token_dim and hasattr(backbone, "token_fingerprint"):
         now = {**now, "tokens": backbone.token_fingerprint()}
     changes = difference(_without_versions(made), _without_versions(now))
     if changes:
         raise InputError(f"{cache.path} was made with another fingerprint ({changes}): give the backbone that made it")
     return difference(made, now)
+
+
+def _check(cache: FeatureCache, samples: Samples, backbone: Backbone) -> str:
+    """Whether cache, samples and backbone belong together; the library versions in which they differ, in words."""
+    refuse_imported(cache)
+    if samples.kind != backbone.kind:
+        raise InputError(f"{backbone.name} reads {backbone.kind}, the samples are {samples.kind}")
+    return check_backbone(cache, backbone)
 
 
 def _without_versions(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
