@@ -10,6 +10,8 @@ from tests.cli.asking import QUICK, refused
 from tests.cli.conftest import Xfeat
 from tests.training.building import blobs, multi_label_blobs
 
+SHOWN = ("mAP@all", "mAP@50", "R@1", "P@50", "nDCG@50")
+
 
 def test_the_table_and_the_json_say_the_same(xfeat: Xfeat, trained: Path, tmp_path: Path) -> None:
     code, out, err = xfeat("eval", trained, "--json", tmp_path / "e.json")
@@ -22,8 +24,16 @@ def test_the_table_and_the_json_say_the_same(xfeat: Xfeat, trained: Path, tmp_pa
     for name, pair in document["pairs"].items():
         assert {"mAP@all", "mAP@50", "chance mAP@all", "queries", "gallery", "without_relevant"} <= set(pair)
         (row,) = [line.split() for line in out.splitlines() if line.strip().startswith(name)]
-        shown = [f"{pair[key]:.3f}" for key in ("mAP@all", "mAP@50", "chance mAP@all")]
-        assert row[1:] == [*shown, "20", "20"]
+        assert row[1:] == [*(f"{pair[key]:.3f}" for key in SHOWN), "20", "20"]
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.startswith("  ")}
+    assert rows["mean"] == [f"{document['mean'][key]:.3f}" for key in SHOWN]
+    assert rows["chance"] == [f"{document['mean'][f'chance {key}']:.3f}" for key in SHOWN]
+    said = " ".join(out.split())
+    assert "mAP@50 divides by the hits within 50; R@K: probability that a relevant item is among the first K" in said
+    assert "nDCG: gain 1 where relevant, discount 1/log2(rank + 1); ties count with their expected value" in said
+    assert "not shown, in --json: R@5, R@10, nDCG@all, MedR" in said
+    shown = [name for name in document["mean"] if not name.startswith("chance ")]
+    assert shown == ["mAP@all", "mAP@50", "R@1", "R@5", "R@10", "P@50", "nDCG@all", "nDCG@50", "MedR"]
     assert document["mean"]["mAP@all"] == pytest.approx(np.mean([p["mAP@all"] for p in document["pairs"].values()]))
     assert max(map(len, out.splitlines()[:-1])) <= 80
 
@@ -44,6 +54,43 @@ def test_three_modalities_give_six_pairs(xfeat: Xfeat, caches: dict[str, Path], 
     assert {name: after[name] for name in before} == before
     out = xfeat("eval", tmp_path / "run")[1]
     assert sum("->" in line for line in out.splitlines()) == 7  # the header too
+
+
+def test_cuts_and_denominators(xfeat: Xfeat, trained: Path, tmp_path: Path) -> None:
+    before = json.loads(xfeat("eval", trained, "--json", "-")[1])
+    words = ("--cuts", "5,all,10", "--denominator", "min", "--float64", "--json", tmp_path / "e.json")
+    code, out, err = xfeat("eval", trained, *words)
+    assert (code, err) == (0, "")
+    document = json.loads((tmp_path / "e.json").read_text())
+    stated = document["protocol"]
+    assert (stated["cuts"], stated["denominator"], stated["dtype"]) == ([5, "all", 10], "min", "float64")
+    assert document["mean"]["mAP@all"] == pytest.approx(before["mean"]["mAP@all"], abs=1e-6)
+    assert {f"{name}@{cut}" for name in ("mAP", "nDCG", "P") for cut in (5, 10)} <= set(document["mean"])
+    said = " ".join(out.split())
+    assert "mAP@5 divides by the relevant items, 5 at most; mAP@10 divides by the relevant items, 10 at most" in said
+    assert "scores in float64" in out
+    assert max(map(len, out.splitlines()[:-1])) <= 80
+    by_hits = json.loads(xfeat("eval", trained, "--cuts", "5,10", "--json", "-")[1])["mean"]
+    assert by_hits["chance mAP@5"] > document["mean"]["chance mAP@5"]
+    assert "mAP@all" not in by_hits
+    instances = json.loads(xfeat("eval", trained, "--protocol", "re-id", "--cuts", "2", "--json", "-")[1])["mean"]
+    assert "CMC@2" in instances
+    assert "CMC@1" not in instances
+    out = xfeat("eval", trained, "--protocol", "re-id", "--cuts", "2,3")[1]
+    assert out.splitlines()[1].split()[1:] == ["CMC@2", "CMC@3", "mAP@all", "mINP", "queries", "gallery"]
+    assert "CMC@K: probability" in out
+    assert "mINP: relevant items over the rank of the last one" in " ".join(out.split())
+
+
+def test_cuts_and_denominators_of_no_meaning_are_refused(xfeat: Xfeat, trained: Path) -> None:
+    for word in ("0", "-1", "1.5", "all,", "some", "９"):
+        refused(xfeat("eval", trained, "--cuts", word), "--cuts", "choose all, or a number of 1 or more")
+    refused(xfeat("eval", trained, "--cuts", "5,5"), "--cuts 5,5: the same cut twice")
+    refused(xfeat("eval", trained, "--denominator", "k"), "--denominator k: choose hits or min")
+    refused(xfeat("eval", trained, "--gain", "cubic"), "--gain cubic: choose exponential or linear")
+    refused(xfeat("eval", trained, "--gain", "linear"), "--gain is for samples of several classes")
+    refused(xfeat("eval", trained, "--protocol", "re-id", "--cuts", "all"), "--cuts all")
+    refused(xfeat("eval", trained, "--protocol", "re-id", "--denominator", "min"), "this is protocol re-id")
 
 
 def test_another_split_and_rows_without_a_label(xfeat: Xfeat, tmp_path: Path) -> None:
@@ -98,6 +145,10 @@ def test_the_rule_of_relevance(xfeat: Xfeat, tmp_path: Path, trained: Path) -> N
     assert (
         f"  {2 * single} queries without a relevant item left out of the means:\n    image->text {single} of 30" in out
     )
+    worth = json.loads(xfeat("eval", run, "--gain", "linear", "--json", "-")[1])
+    assert worth["protocol"]["gain"] == "g, classes shared"
+    assert "nDCG: gain g, classes shared, discount" in " ".join(xfeat("eval", run, "--gain", "linear")[1].split())
+    assert worth["mean"]["chance nDCG@all"] != documents["any"]["mean"]["chance nDCG@all"]
     refused(xfeat("eval", run, "--relevance", "most"), "unknown relevance 'most'", "jaccard:T")
     refused(xfeat("eval", run, "--relevance", "at-least:3"), "no query has a relevant item", "3 classes shared")
     refused(xfeat("eval", trained, "--relevance", "exact"), "protocol category")

@@ -33,7 +33,7 @@ def test_the_mean_over_seeds_and_its_spread(xfeat: Xfeat, group: Path, tmp_path:
     alone = {seed: json.loads(xfeat("eval", group / f"seed{seed}", "--json", "-")[1]) for seed in (0, 1, 5)}
     assert document["protocol"] == alone[0]["protocol"]
     assert document["members"] == {str(seed): one["mean"] for seed, one in alone.items()}
-    rows = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+    lines = out.splitlines()
     for pair in (*alone[0]["pairs"], "mean"):
         means, spread = (
             (part["mean"] if pair == "mean" else part["pairs"][pair]) for part in (document, document["spread"])
@@ -41,7 +41,10 @@ def test_the_mean_over_seeds_and_its_spread(xfeat: Xfeat, group: Path, tmp_path:
         values = [(one["mean"] if pair == "mean" else one["pairs"][pair])["mAP@all"] for one in alone.values()]
         assert means["mAP@all"] == pytest.approx(np.mean(values))
         assert spread["mAP@all"] == pytest.approx(np.std(values, ddof=1))
-        assert rows[pair][1:4] == [f"{means['mAP@all']:.3f}", "+-", f"{spread['mAP@all']:.3f}"]
+        at = next(number for number, line in enumerate(lines) if line.startswith(f"  {pair}"))
+        shown = ("mAP@all", "mAP@50", "R@1", "P@50", "nDCG@50")
+        assert lines[at].split()[1:6] == [f"{means[name]:.3f}" for name in shown]
+        assert lines[at + 1].split() == ["+-", *(f"{spread[name]:.3f}" for name in shown)]
     assert "  3 seeds, mean +- standard deviation: 0, 1, 5" in out
     assert max(map(len, out.splitlines()[:-1])) <= 80
 

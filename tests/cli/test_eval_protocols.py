@@ -70,7 +70,8 @@ def test_instances_are_the_protocol_of_a_run_on_pairs(xfeat: Xfeat, folder: Path
     assert rows["chance"] == ["0.031", "0.156", "0.312", "16.5"]
     mean = document["mean"]
     assert rows["mean"] == [*(f"{mean[name]:.3f}" for name in ("R@1", "R@5", "R@10")), f"{mean['MedR']:.1f}"]
-    assert "missing=skip: queries without an item of their key in the gallery are left out" in out
+    assert "missing=skip: queries without an item of their key in the gallery are left out" in " ".join(out.split())
+    assert "R@K: probability that a relevant item is among the first K (hit rate, success)" in " ".join(out.split())
     assert fits(out.rsplit("\n", 2)[0])
 
 

@@ -134,7 +134,7 @@ def test_seeds_of_single_shots(xfeat: Xfeat, people: Path) -> None:
     assert document["trials spread"]["mINP"] == pytest.approx(np.mean(spreads))
     out = xfeat("eval", people / "group", *words)[1]
     assert rows_of(out)["+-"][:5] == shown(document["spread"]["mean"])  # those of seeds, not of trials
-    assert "drawn 2 times; means over these trials ties count" in " ".join(out.split())
+    assert "drawn 2 times; means over these trials CMC@K: probability" in " ".join(out.split())
     assert "2 seeds, mean +- standard deviation: 0, 1" in out
 
 
@@ -175,6 +175,8 @@ def test_retrieval_of_unseen_classes(xfeat: Xfeat, people: Path) -> None:
     assert rows["chance"] == [f"{document['mean'][f'chance {name}']:.3f}" for name in names]
     assert "  queries of 4 unseen classes: 4, 5, 6, 7\n  gallery: items of unseen classes alone\n" in out
     assert "mAP@200 divides by the hits within 200; P@K: relevant items within K over K" in out
+    by_min = document_of(xfeat, people / "run", "--protocol", "zero-shot-retrieval", "--denominator", "min")
+    assert (document["protocol"]["denominator"], by_min["protocol"]["denominator"]) == ("hits", "min")
     assert max(map(len, out.splitlines())) <= 80
 
 
@@ -213,6 +215,7 @@ def test_wrong_use_is_one_line(xfeat: Xfeat, people: Path, trained: Path) -> Non
     zero_shot = ("--protocol", "zero-shot-retrieval")
     refused(xfeat("eval", run, *zero_shot, "--gallery-classes", "seen"), "choose unseen or all")
     refused(xfeat("eval", run, *zero_shot, "--classes", "4"), "no --classes")
+    refused(xfeat("eval", run, *zero_shot, "--cuts", "5"), "--cuts: those of protocol zero-shot-retrieval are fixed")
     refused(xfeat("eval", trained, *zero_shot), "the run saw all 3 classes")
     refused(xfeat("eval", run, "--protocol", "re-id", "--missing", "miss"), "is for protocol instance")
     refused(xfeat("eval", run, "--protocol", "re-id", "--relevance", "any"), "this is protocol re-id")

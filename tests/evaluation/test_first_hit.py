@@ -6,10 +6,10 @@ from itertools import permutations, product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xfeat.evaluation.first_hit import FirstHit, chance, first_hits
+from xfeat.evaluation.first_hit import FirstHit, chance, first_hits, tie_counts_of_block
 from xfeat.evaluation.relevance import same_class
 
 CUTS = (1, 2, 3, 5, 8, 50)
@@ -99,7 +99,7 @@ def literal_counts(queries: np.ndarray, gallery: np.ndarray, yq: np.ndarray, yg:
         found.append(
             [sum(s > best for s in scores), sum(s == best for s in scores), relevant.count(best), len(relevant)]
         )
-    return np.array(found).T
+    return np.asarray(np.array(found).T)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -140,3 +140,26 @@ def test_memory_bounds_the_queries_of_a_block(dtype: torch.dtype, cost: int) -> 
     assert max(sizes) == 100_000 // (cost * 400)
     assert sum(sizes) == 400
     assert hit.rank().tolist() == [1.0] * 400
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+@settings(max_examples=25)
+@given(seed=st.integers(0, 999), width=st.sampled_from([1, 9, 300]))
+def test_counts_of_a_block_equal_the_literal_ones(last: bool, threads: int, seed: int, width: int) -> None:
+    rng = np.random.default_rng(seed)
+    block, truth = rng.integers(-3, 4, size=(5, width)) / 3, rng.random((5, width)) < 0.2
+    block[:, 0], truth[:, 0] = -1.5, False  # one that is left out
+    expected = []
+    for row, flags in zip(block, truth, strict=True):
+        edge = np.inf if not flags.any() else row[flags].min() if last else row[flags].max()
+        expected.append([(row > edge).sum(), (row == edge).sum(), (row[flags] == edge).sum(), flags.sum()])
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        scores = torch.from_numpy(block.astype(np.float32))
+        counts = tie_counts_of_block(scores, torch.from_numpy(truth), last)
+    finally:
+        torch.set_num_threads(before)
+    assert counts.T.tolist() == np.array(expected).tolist()
+    assert torch.equal(scores, torch.from_numpy(block.astype(np.float32)))

@@ -27,6 +27,10 @@ def literal_map(query: Embedded, gallery: Embedded, cut: int | None) -> float:
     return float(np.mean(values))
 
 
+NAMES = ["mAP@all", "mAP@50", "R@1", "R@5", "R@10", "P@50", "nDCG@all", "nDCG@50", "MedR"]
+BOTH = [*NAMES, *(f"chance {name}" for name in NAMES)]
+
+
 @pytest.fixture
 def three() -> dict[str, Embedded]:
     rng = np.random.default_rng(0)
@@ -48,7 +52,7 @@ def test_every_ordered_pair_equals_the_literal_formula(three: dict[str, Embedded
         assert numbers.metrics["mAP@50"] == pytest.approx(literal_map(query, gallery, 50), rel=1e-6)
         assert (numbers.queries, numbers.gallery) == (len(query.vectors), len(gallery.vectors))
         assert numbers.without_relevant == (3 if pair.startswith("text") else 0)
-    for name in ("mAP@all", "mAP@50"):
+    for name in NAMES:
         assert result.mean[name] == pytest.approx(np.mean([p.metrics[name] for p in result.pairs.values()]))
 
 
@@ -81,9 +85,8 @@ def test_embeddings_for_different_similarities_are_not_compared(three: dict[str,
 def test_json_has_the_agreed_shape(three: dict[str, Embedded]) -> None:
     report: dict[str, Any] = json.loads(json.dumps(evaluate(three).to_json(), allow_nan=False))
     assert list(report) == ["protocol", "seconds", "pairs", "mean"]
-    names = ["mAP@all", "mAP@50", "chance mAP@all", "chance mAP@50"]
-    assert list(report["mean"]) == names
-    assert list(report["pairs"]["image->text"]) == [*names, "queries", "gallery", "without_relevant"]
+    assert list(report["mean"]) == BOTH
+    assert list(report["pairs"]["image->text"]) == [*BOTH, "queries", "gallery", "without_relevant"]
     assert report["seconds"] > 0
     assert report["protocol"] == {
         "name": "category",
@@ -93,6 +96,12 @@ def test_json_has_the_agreed_shape(three: dict[str, Embedded]) -> None:
         "ties": "expected value under a uniformly random order",
         "denominator": "hits",
         "cuts": ["all", 50],
+        "recall": "probability that a relevant item is among the first K (hit rate, success)",
+        "recall_cuts": [1, 5, 10],
+        "precision": "relevant items within K over K, however small the gallery",
+        "precision_cuts": [50],
+        "gain": "1 where relevant",
+        "discount": "1/log2(rank + 1)",
         "within": False,
         "dtype": "float32",
     }
@@ -109,7 +118,10 @@ def test_collapsed_embeddings_are_at_chance(value: float) -> None:
 
 def test_multi_label_with_one_class_each_equals_category(three: dict[str, Embedded]) -> None:
     multi = {name: Embedded(x.vectors, np.eye(100, dtype=np.uint8)[x.labels]) for name, x in three.items()}
-    assert evaluate(multi, "multi-label").pairs == evaluate(three).pairs
+    for pair, one in evaluate(multi, "multi-label").pairs.items():
+        other = evaluate(three).pairs[pair]
+        assert one.numbers() == pytest.approx(other.numbers(), abs=1e-12)
+        assert one.counts == other.counts
 
 
 def test_multi_label_counts_any_shared_class_as_relevant() -> None:
@@ -152,6 +164,36 @@ def test_a_rule_of_relevance_changes_the_numbers(word: str, least: int) -> None:
         assert one.metrics["mAP@all"] == pytest.approx(literal_multi_map(query, gallery, least))
 
 
+@pytest.mark.parametrize(("gain", "worth"), [("exponential", [0, 1, 3, 7, 15, 31, 63]), ("linear", range(7))])
+@pytest.mark.parametrize("relevance", ["any", "exact"])
+def test_gains_are_by_classes_shared_whatever_is_relevant(gain: Any, worth: Any, relevance: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = {name: rng.random((n, 6)) < 0.4 for name, n in (("image", 30), ("text", 41))}
+    for own in labels.values():
+        own[:, 0] = True
+    items = {name: Embedded(rng.normal(size=(len(own), 5)), own.astype(np.uint8)) for name, own in labels.items()}
+    result = evaluate(items, "multi-label", (None, 7), relevance=relevance, gain=gain, within=True)
+    assert result.protocol["gain"] == {"exponential": "2^g - 1, g classes shared", "linear": "g, classes shared"}[gain]
+    for pair, one in result.pairs.items():
+        query, gallery = pair.split("->")
+        shared = labels[query].astype(int) @ labels[gallery].T.astype(int)
+        scores = np.array(items[query].vectors) @ np.array(items[gallery].vectors).T
+        scores /= np.linalg.norm(items[gallery].vectors, axis=1)
+        same = (labels[query][:, None] == labels[gallery]).all(2) if relevance == "exact" else shared > 0
+        gains = np.array(worth)[shared]
+        if query == gallery:
+            for table in (gains, same):
+                np.fill_diagonal(table, 0)
+            np.fill_diagonal(scores, -np.inf)
+        for name, cut in (("nDCG@all", None), ("nDCG@7", 7)):
+            ranked = np.take_along_axis(gains, np.argsort(-scores, axis=1), 1)[:, :cut]
+            best = -np.sort(-gains, axis=1)[:, :cut]
+            discount = 1 / np.log2(np.arange(2, 2 + ranked.shape[1]))
+            expected = (ranked @ discount)[same.any(1)] / (best @ discount)[same.any(1)]
+            assert one.metrics[name] == pytest.approx(expected.mean(), abs=1e-6)
+            assert one.by_query[name].isnan().numpy().tolist() == (~same.any(1)).tolist()
+
+
 def test_a_pair_without_any_relevant_item_is_no_number_and_not_in_the_mean() -> None:
     """Audio shares classes with text alone."""
     labels = {"image": [0, 1], "text": [1, 2], "audio": [2, 3]}
@@ -160,7 +202,7 @@ def test_a_pair_without_any_relevant_item_is_no_number_and_not_in_the_mean() -> 
     assert {pair for pair, one in result.pairs.items() if not one.measured} == {"image->audio", "audio->image"}
     document = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert document["pairs"]["image->audio"] == {
-        **dict.fromkeys(["mAP@all", "mAP@50", "chance mAP@all", "chance mAP@50"]),
+        **dict.fromkeys(BOTH),
         "queries": 2,
         "gallery": 2,
         "without_relevant": 2,
@@ -234,6 +276,7 @@ def test_multi_label_refuses_what_does_not_fit(labels: Any, message: str) -> Non
         ({"protocol": "instances"}, "unknown protocol instances"),
         ({"relevance": "most"}, "unknown relevance 'most'"),
         ({"denominator": "k"}, "unknown denominator k"),
+        ({"gain": "cubic"}, "unknown gain cubic: choose exponential or linear"),
         ({"cuts": ()}, "cuts must be"),
         ({"cuts": (0,)}, "cuts must be"),
         ({"cuts": (5, 5)}, "cuts must be"),

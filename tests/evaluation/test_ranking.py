@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from xfeat.evaluation.ranking import _float32_keys, average_precision
+from xfeat.evaluation.ranking import average_precision
 from xfeat.evaluation.relevance import same_class, shared_class
 from xfeat.evaluation.ties import Cut, Denominator, chance_average_precision
 
@@ -33,19 +33,6 @@ def by_enumeration(scores: np.ndarray, relevant: np.ndarray, cut: Cut, denominat
     levels = [np.flatnonzero(scores == level) for level in sorted(set(scores.tolist()), reverse=True)]
     orders = product(*(list(permutations(level)) for level in levels))
     return float(np.mean([literal(relevant[np.concatenate(order)], cut, denominator) for order in orders]))
-
-
-@given(
-    scores=st.lists(st.floats(-1.0, 1.0, width=32) | st.sampled_from([0.0, -0.0, 1.0, -1.0]), min_size=1, max_size=30),
-    seed=st.integers(0, 99),
-)
-def test_keys_sort_as_scores_then_relevance(scores: list[float], seed: int) -> None:
-    relevant = np.random.default_rng(seed).integers(2, size=len(scores))
-    keys = _float32_keys(torch.tensor([scores]), torch.tensor([relevant.tolist()]).bool())[0].numpy()
-    order = np.lexsort([relevant, -np.array(scores)])
-    ordered = np.array(scores)[order]
-    assert (keys & 1).tolist() == relevant[order].tolist()
-    assert (np.diff(keys >> 1) == 0).tolist() == (np.diff(ordered) == 0).tolist()
 
 
 def expected_hits(scores: np.ndarray, relevant: np.ndarray, cut: Cut) -> float:
@@ -187,7 +174,7 @@ def test_blocks_of_any_size_give_the_same_values_with_multi_hot_labels() -> None
     y_query, y_gallery = ((torch.rand(n, 6, generator=generator) < 0.3).byte() for n in (33, 70))
     relevance = shared_class(y_query, y_gallery)
     whole = average_precision(queries, gallery, relevance, CUTS)
-    parts = average_precision(queries, gallery, relevance, CUTS, memory=70 * 1000)
+    parts = average_precision(queries, gallery, relevance, CUTS, memory=70 * 10 * 7)
     torch.testing.assert_close(parts.values, whole.values, rtol=0, atol=1e-12, equal_nan=True)
 
 
@@ -211,3 +198,70 @@ def test_gpu_equals_cpu(dtype: torch.dtype) -> None:
         queries.cuda(), gallery.cuda(), same_class(y_query.cuda(), y_gallery.cuda()), CUTS, dtype=dtype
     )
     torch.testing.assert_close(gpu.values.cpu(), cpu.values, rtol=0, atol=1e-12)
+
+
+def by_one_argsort(queries: np.ndarray, gallery: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """The ranks of the relevant items alone decide; (cuts, queries) and both denominators."""
+    found = []
+    for query, flags in zip(queries, relevant, strict=True):
+        ranks = 1 + np.flatnonzero(flags[np.argsort(-(gallery @ query), kind="stable")])
+        precision = np.arange(1, len(ranks) + 1) / ranks
+        row = [precision.sum() / len(ranks)] * 2
+        for cut in (50, 1000):
+            total, hits = precision[ranks <= cut].sum(), (ranks <= cut).sum()
+            row += [total / max(hits, 1), total / min(cut, len(ranks))]
+        found.append(row)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_galleries_of_thousands_equal_the_literal_formula(dtype: torch.dtype) -> None:
+    """Scores that differ by more than float32's rounding: whole angles on a circle, each of its own item."""
+    rng = np.random.default_rng(0)
+    size = 3000
+    angles = torch.from_numpy(rng.permutation(size) * (np.pi / (size + 100)) + 0.02)
+    gallery = on_circle(angles)
+    queries = on_circle(torch.from_numpy(rng.uniform(-0.004, 0.004, 40)))
+    # Near 0 and pi cosines are flat: a third dimension moves them apart.
+    gallery = torch.cat([gallery, (angles[:, None] - 1.5) * 2], 1)
+    queries = torch.cat([queries, torch.full((40, 1), 0.7, dtype=torch.float64)], 1)
+    labels, own = rng.integers(7, size=size), rng.integers(7, size=40)
+    units = [(rows / rows.norm(dim=1, keepdim=True)).numpy() for rows in (queries, gallery)]
+    expected = by_one_argsort(units[0], units[1], own[:, None] == labels)
+    denominators: list[Denominator] = ["hits", "min"]
+    for at, denominator in enumerate(denominators):
+        result = average_precision(
+            queries,
+            gallery,
+            same_class(torch.from_numpy(own), torch.from_numpy(labels)),
+            (None, 50, 1000),
+            denominator,
+            dtype=dtype,
+        )
+        np.testing.assert_allclose(result.values.mean(0), expected[:, at::2].mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("memory", [1, 300_000, 256 << 20])
+def test_threads_and_parts_change_nothing(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, memory: int) -> None:
+    """Rows of +-1/4 in 16 dimensions: products without rounding, many ties, and equal rows."""
+    generator = torch.Generator().manual_seed(5)
+    queries, gallery = ((torch.randint(2, (n, 16), generator=generator) - 0.5) / 2 for n in (37, 2001))
+    gallery[:600] = gallery[600:1200]
+    y_query, y_gallery = (torch.randint(9, (n,), generator=generator) for n in (37, 2001))
+
+    def values(threads: int, cells: int) -> torch.Tensor:
+        monkeypatch.setattr("xfeat.evaluation.parts.CELLS", cells)
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            found = average_precision(
+                queries, gallery, same_class(y_query, y_gallery), CUTS, dtype=dtype, memory=memory
+            )
+        finally:
+            torch.set_num_threads(before)
+        return torch.stack([found.values, found.hits])
+
+    plain = values(1, 1 << 18)
+    for threads, cells in ((2, 1 << 18), (2, 7001), (1, 1)):
+        assert torch.equal(values(threads, cells), plain)

@@ -1,10 +1,13 @@
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfeat.evaluation.similarity import Scores, short_rows, unit_rows
+from xfeat.evaluation.similarity import Scores, first_equals, short_rows, unit_rows
 
 
 @given(seed=st.integers(0, 999), factor=st.floats(1e-30, 1e30))
@@ -73,3 +76,29 @@ def test_rows_shortened_by_one_factor_keep_the_order_of_inner_products(seed: int
 
 def test_rows_of_zeros_stay() -> None:
     assert torch.equal(short_rows(torch.zeros(2, 3)), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("digest", [None, lambda row: 0, lambda row: int(row[0]) % 2])
+@given(seed=st.integers(0, 999), rows=st.integers(1, 30), values=st.integers(2, 9))
+def test_first_equals_are_found_whatever_the_digests(
+    digest: Callable[[Any], int] | None, seed: int, rows: int, values: int
+) -> None:
+    """Rows of one digest that differ are told apart."""
+    table = torch.from_numpy(np.random.default_rng(seed).integers(values, size=(rows, 2))).float()
+    whole = table.tolist()
+    expected = [whole.index(row) for row in whole]
+    found = first_equals(table) if digest is None else first_equals(table, digest)
+    assert (list(range(rows)) if found is None else found.tolist()) == expected
+    assert (found is None) == (expected == list(range(rows)))
+
+
+@pytest.mark.parametrize("copies", [2, 30])
+def test_few_and_many_equal_rows_are_scored_alike(copies: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    gallery = unit_rows(torch.randn(50, 65, generator=generator))
+    where = torch.randperm(50, generator=generator)[:copies]
+    gallery[where] = gallery[where[:1]]
+    queries = unit_rows(torch.randn(9, 65, generator=generator))
+    scores = Scores(queries, gallery).block(slice(9))
+    torch.testing.assert_close(scores, queries @ gallery.T)
+    assert torch.equal(scores[:, where], scores[:, where[:1]].expand(-1, copies))

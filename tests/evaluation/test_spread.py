@@ -10,7 +10,7 @@ from xfeat.evaluation.protocols import evaluate
 from xfeat.evaluation.results import Evaluation
 from xfeat.evaluation.spread import SeedEvaluations
 
-NAMES = ("mAP@all", "mAP@50", "chance mAP@all", "chance mAP@50")
+NAMES = ("mAP@all", "mAP@50", "R@5", "P@50", "nDCG@50", "MedR", "chance mAP@all", "chance nDCG@50")
 
 
 def seeded(seed: int, rows: int = 20, third: str = "") -> Evaluation:

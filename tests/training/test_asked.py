@@ -14,6 +14,8 @@ from xfeat.training.asked import PROTOCOLS, Asked
         ({"shots": 1}, "--gallery-shots is for --protocol re-id: give both"),
         ({"protocol": "instance", "trials": 2}, "--trials is for --protocol re-id: give both"),
         ({"protocol": "re-id", "trials": 2}, "--trials draws galleries anew: give --gallery-shots N too"),
+        ({"denominator": "k"}, "--denominator k: choose hits or min"),
+        ({"gain": "cubic"}, "--gain cubic: choose exponential or linear"),
         ({"protocol": "re-id", "shots": 1, "trials": 0}, "--trials 0: choose a number of 1 or more"),
         (
             {"protocol": "zero-shot", "gallery_classes": "all"},

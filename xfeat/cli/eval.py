@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from xfeat.cli.eval_text import notes, show
+from xfeat.cli.eval_words import checked_cuts, checked_gallery_classes, checked_shots, checked_weights
 from xfeat.cli.gap_text import add_gap, show_gap
 from xfeat.cli.train import DEVICE
 from xfeat.errors import InputError
+
+__all__ = ["check_json", "checked_weights", "evaluate", "write_json"]
 
 if TYPE_CHECKING:
     from xfeat.training.evaluating import Answer, Asked
@@ -59,6 +62,22 @@ def evaluate(
         metavar="unseen|all",
         help="Protocol zero-shot-retrieval: rank items of unseen classes only (the default), or of all classes.",
     ),
+    cuts: str | None = typer.Option(
+        None,
+        metavar="K,K...",
+        help="Ranks that count, such as all,50,100 of mAP, P and nDCG, or 1,5,10 of R and CMC; all,50 if not given.",
+    ),
+    denominator: str | None = typer.Option(
+        None,
+        metavar="hits|min",
+        help="What mAP at a cut K divides by: the hits within K (the default), or min(K, relevant items).",
+    ),
+    gain: str | None = typer.Option(
+        None,
+        metavar="exponential|linear",
+        help="nDCG of samples of several classes: g shared classes are worth 2^g - 1 (the default), or g.",
+    ),
+    float64: bool = typer.Option(False, "--float64", help="Compute scores in double precision, as a check."),
     weights: str = WEIGHTS,
     classes: str | None = typer.Option(
         None,
@@ -74,10 +93,10 @@ def evaluate(
 ) -> None:
     """Measure retrieval quality, chance beside it.
 
-    Of every ordered pair of modalities, on rows that training never read: mean average precision where classes are
-    relevant, recall and rank where instances are, CMC, mAP and mINP of re-identification, accuracy of zero-shot
-    classification, mAP and precision of retrieval of unseen classes. Of a group of seeds: the mean over its runs, and
-    the standard deviation.
+    Of every ordered pair of modalities, on rows that training never read: mAP, recall, precision, nDCG and rank where
+    classes are relevant, recall and rank where instances are, CMC, mAP and mINP of re-identification, accuracy of
+    zero-shot classification, mAP and precision of retrieval of unseen classes. Of a group of seeds: the mean over its
+    runs, and the standard deviation. The JSON has every metric, the table those that fit.
     """
     from xfeat.cache import FeatureCache
     from xfeat.evaluation.relevance import relevance_rule
@@ -103,6 +122,10 @@ def evaluate(
         gallery_classes=cast("Any", checked_gallery_classes(gallery_classes)),
         shots=checked_shots(gallery_shots),
         trials=trials,
+        cuts=checked_cuts(cuts),
+        denominator=cast("Any", denominator),
+        gain=cast("Any", gain),
+        double=float64,
     )
     blocks = Blocks()
     if raw:
@@ -117,41 +140,6 @@ def evaluate(
     if gap:
         add_gap(paths, raw, asked, answer, where, blocks)
     _report(answer, as_json)
-
-
-def checked_weights(word: str) -> str:
-    """``kept``, ``raw`` or ``ema``.
-
-    Raises:
-        InputError: another word.
-    """
-    if word not in ("kept", "raw", "ema"):
-        raise InputError(f"--weights {word}: choose kept, raw or ema")
-    return word
-
-
-def checked_shots(word: str) -> int | None:
-    """Rows of a kind that a gallery has; None for ``all``.
-
-    Raises:
-        InputError: another word, or a number below 1.
-    """
-    if word == "all":
-        return None
-    if not (word.isascii() and word.isdigit() and len(word) < 10) or int(word) < 1:
-        raise InputError(f"--gallery-shots {word}: choose all, or a number of 1 or more")
-    return int(word)
-
-
-def checked_gallery_classes(word: str | None) -> str | None:
-    """``unseen``, ``all`` or None.
-
-    Raises:
-        InputError: another word.
-    """
-    if word not in (None, "unseen", "all"):
-        raise InputError(f"--gallery-classes {word}: choose unseen or all")
-    return word
 
 
 def _prompts(path: Path | None, protocol: str | None) -> Any:

@@ -1,7 +1,7 @@
 """What the numbers of ``xfeat eval`` rest on, in lines above and below the table."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xfeat.cli.output import counted
@@ -19,25 +19,23 @@ def head(stated: Numbers) -> str:
     return f"{what} {how}" if len(what) + 1 + len(how) <= WIDTH else f"{what}\n  {how}"
 
 
-def footer(document: Mapping[str, Any]) -> list[str]:
-    """What the numbers of a protocol mean, and which rows, caches and weights they are on."""
-    stated = document["protocol"]
-    means = {"instance": _instance, "re-id": _reid, "zero-shot": _zero_shot, "zero-shot-retrieval": _unseen}
-    if stated["name"] in means:
-        lines = [*means[stated["name"]](document), "  ties count with their expected value"]
-    else:
-        lines = [f"  mAP@50 divides by the {stated['denominator']} within 50; ties count with their expected value"]
-    return [*lines, *_circumstances(stated)]
+def footer(document: Mapping[str, Any], about: Callable[[str], bool] = bool) -> list[str]:
+    """What the numbers of a protocol mean, and which rows, caches and weights they are on.
 
+    Args:
+        document: of an evaluation.
+        about: which clauses on metrics to print.
+    """
+    from xfeat.evaluation.meanings import meanings
 
-def _instance(document: Mapping[str, Any]) -> list[str]:
     stated = document["protocol"]
-    return wrapped(f"missing={stated['missing']}: {stated['missing_means']}")
+    means = {"re-id": _reid, "zero-shot": _zero_shot, "zero-shot-retrieval": _unseen}
+    lines = means[stated["name"]](document) if stated["name"] in means else []
+    return [*lines, *wrapped("; ".join(filter(about, meanings(stated)))), *_circumstances(stated)]
 
 
 def _zero_shot(document: Mapping[str, Any]) -> list[str]:
-    stated = document["protocol"]
-    return wrapped(f"prototypes: {stated['prototypes']}; per-class: {stated['per-class']}")
+    return wrapped(f"prototypes: {document['protocol']['prototypes']}")
 
 
 def _reid(document: Mapping[str, Any]) -> list[str]:
@@ -60,7 +58,6 @@ def _unseen(document: Mapping[str, Any]) -> list[str]:
     return [
         start + listed(stated["unseen_classes"], WIDTH - len(start)),
         *wrapped(f"gallery: {stated['gallery_means']}"),
-        *wrapped(f"mAP@200 divides by the {stated['denominator']} within 200; P@K: {stated['precision']}"),
     ]
 
 
@@ -68,7 +65,7 @@ def _circumstances(stated: Numbers) -> list[str]:
     """Which classes, caches and weights were evaluated, where a choice was made."""
     from xfeat.training.classes import listed
 
-    lines = []
+    lines = [f"  scores in {stated['dtype']}"] if stated["dtype"] != "float32" else []
     if "classes" in stated:
         word = f"{stated['classes_asked']} " if stated["classes_asked"] in ("seen", "unseen") else ""
         start = f"  {counted(len(stated['classes']), word + 'class', word + 'classes')}: "

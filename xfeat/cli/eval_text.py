@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 __all__ = ["WIDTH", "cells", "fitted_table", "notes", "seeds", "short_pairs", "show", "wrapped"]
 
 FEW = 6  # pairs that get a line for their deviations
+NAME = 14  # of a pair, at least
+CELL = 5  # of a number
 RANKED = ("MedR", "MeanR")  # metrics that count ranks; all others are shares
 COLUMNS = {
     "instance": ("R@1", "R@5", "R@10", "MedR"),
@@ -34,8 +36,9 @@ def show(document: Mapping[str, Any], untrained: Mapping[str, Sequence[str]]) ->
     stated, pairs = document["protocol"], document["pairs"]
     lines = [
         head(stated),
-        _many_metrics(document) if stated["name"] in COLUMNS else _average_precision(document),
+        _metrics(document),
         *footer(document),
+        *_others(document),
         *_weights(document),
         *seeds(document),
         *left_out(pairs, stated),
@@ -44,29 +47,38 @@ def show(document: Mapping[str, Any], untrained: Mapping[str, Sequence[str]]) ->
     return "\n".join(lines)
 
 
-def _average_precision(document: Mapping[str, Any]) -> str:
-    """Mean average precision, chance in a column of its own, deviations beside the means."""
-    spread = document.get("spread", {"pairs": {}, "mean": {}})
-    names = [f"mAP@{cut}" for cut in document["protocol"]["cuts"]]
-    rows = [
-        [
-            pair,
-            *_cells(names, one, spread["pairs"].get(pair, {})),
-            _number(one["chance mAP@all"]),
-            f"{one['queries']:,}",
-            f"{one['gallery']:,}",
-        ]
-        for pair, one in document["pairs"].items()
+def columns(document: Mapping[str, Any]) -> list[str]:
+    """The metrics that the table shows: the more usual ones, as many as fit."""
+    stated, mean = document["protocol"], document["mean"]
+    cuts = stated.get("cuts", [])
+    wanted = COLUMNS.get(stated["name"]) or [
+        *(f"mAP@{cut}" for cut in cuts),
+        "R@1",
+        *(f"{name}@{cuts[-1]}" for name in ("nDCG", "P")),
+        *("R@5", "R@10", "MedR"),
     ]
-    mean = document["mean"]
-    last = ["mean", *_cells(names, mean, spread["mean"]), _number(mean["chance mAP@all"]), "", ""]
-    return fitted_table(["query->gallery", *names, "chance@all", "queries", "gallery"], rows, [last])
+    start = {"instance": "R@", "re-id": "CMC@"}.get(stated["name"])
+    if start and not all(name in mean for name in wanted):
+        wanted = [*(f"{start}{cut}" for cut in cuts), *(name for name in wanted if not name.startswith(start))]
+    room = WIDTH - 2 - NAME - sum(2 + len(name) for name in ("queries", "gallery"))
+    shown: list[str] = []
+    for name in wanted:
+        if name in mean and sum(2 + max(len(one), CELL) for one in (*shown, name)) <= room:
+            shown.append(name)
+    return [name for name in mean if name in shown]
 
 
-def _many_metrics(document: Mapping[str, Any]) -> str:
-    """Several metrics a pair; deviations below the means, of single pairs where those are few; chance last."""
+def _others(document: Mapping[str, Any]) -> list[str]:
+    """Metrics that the table does not show."""
+    shown = columns(document)
+    rest = [name for name in document["mean"] if name not in shown and not name.startswith("chance ")]
+    return wrapped(f"not shown, in --json: {', '.join(rest)}") if rest else []
+
+
+def _metrics(document: Mapping[str, Any]) -> str:
+    """A row a pair; deviations below the means, of single pairs where those are few; chance last."""
     name, mean = document["protocol"]["name"], document["mean"]
-    names, spread = COLUMNS[name], _deviations(document)
+    names, spread = columns(document), _deviations(document)
     rows = []
     for pair, one in document["pairs"].items():
         rows.append([pair, *cells(names, one), f"{one['queries']:,}", f"{one['gallery']:,}"])
@@ -134,7 +146,7 @@ def _weights(document: Mapping[str, Any]) -> list[str]:
     """Means of the two sets of weights of a run that has two."""
     if "weights" not in document:
         return []
-    both, names = document["weights"], COLUMNS.get(document["protocol"]["name"], ("mAP@all",))
+    both, names = document["weights"], columns(document)
     parts = []
     for kind in ("ema", "raw"):
         values = ", ".join(f"{name} {cell}" for name, cell in zip(names, cells(names, both[kind]), strict=True))
@@ -148,9 +160,3 @@ def _number(value: float | None) -> str:
 
 def _rank(value: float | None) -> str:
     return "-" if value is None else f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
-
-
-def _cells(names: Sequence[str], values: Numbers, spread: Numbers) -> list[str]:
-    return [
-        _number(values[name]) + (f" +- {spread[name]:.3f}" if spread.get(name) is not None else "") for name in names
-    ]

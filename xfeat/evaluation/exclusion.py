@@ -9,7 +9,8 @@ from torch import Tensor
 Excluded: TypeAlias = Callable[[slice], Tensor]
 """Takes a slice of q queries, gives a (q, N) bool tensor: True where the gallery item is left out for the query."""
 
-_BELOW = -1.5  # every score is in [-1, 1] up to rounding
+BELOW = -1.5
+"""The score of an item that is left out; every other is in [-1, 1] up to rounding."""
 
 
 def leave_out(scores: Tensor, truth: Tensor, out: Tensor) -> Tensor:
@@ -23,8 +24,16 @@ def leave_out(scores: Tensor, truth: Tensor, out: Tensor) -> Tensor:
     Returns:
         ``truth`` without the excluded items, which are relevant to nobody.
     """
-    scores.masked_fill_(out, _BELOW)
-    return truth & ~out
+    scores.masked_fill_(out, BELOW)
+    return truth > out
+
+
+def leave_out_self(scores: Tensor, truth: Tensor, first: int) -> Tensor:
+    """As `leave_out`, of the gallery item of the same number as the query, the first of which is ``first``."""
+    scores.diagonal(first).fill_(BELOW)
+    truth = truth.clone()
+    truth.diagonal(first).fill_(False)
+    return truth
 
 
 def same_identity_and_camera(

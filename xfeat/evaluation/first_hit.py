@@ -13,18 +13,22 @@ For r = 1 the expected rank is the average rank of the tie (as of competition ra
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from xfeat.evaluation.exclusion import Excluded, leave_out
+from xfeat.evaluation.blocks import score_blocks
+from xfeat.evaluation.exclusion import Excluded
+from xfeat.evaluation.parts import by_parts
 from xfeat.evaluation.relevance import Relevance
-from xfeat.evaluation.similarity import Scores, Similarity, short_rows, unit_rows
+from xfeat.evaluation.similarity import Similarity
 
-# Working bytes per score of a block, float32 and float64: measured, with equal gallery rows and keys of 8 bytes.
-_BYTES_PER_SCORE = {torch.float32: 12, torch.float64: 20}
-_BYTES_EXCLUDED = 3  # more, with items left out
+# Working bytes per score of a block, float32 and float64: with equal gallery rows.
+BYTES_PER_SCORE = {torch.float32: 12, torch.float64: 20}
+_WIDE = 256  # columns from which on a call for each row costs less than NumPy's sums of booleans
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,32 +131,66 @@ def tie_counts(
         (4, Q) int64: items with a higher score, items of that score, relevant ones among them, relevant items in the
         whole gallery; all 0 for a query without any.
     """
-    scaled = unit_rows if similarity == "cosine" else short_rows
-    scores = Scores(scaled(queries, dtype), scaled(gallery, dtype))
-    cost = _BYTES_PER_SCORE[dtype] + (_BYTES_EXCLUDED if excluded else 0)
-    step = max(1, memory // (cost * len(gallery)))
     counts = torch.empty(4, len(queries), dtype=torch.int64, device=queries.device)
-    for first in range(0, len(queries), step):
-        rows = slice(first, min(first + step, len(queries)))
-        block, truth = scores.block(rows), relevance(rows)
-        if excluded is not None:
-            truth = leave_out(block, truth, excluded(rows))
-        if last:
-            edge = block.masked_fill(~truth, torch.inf).amin(1, keepdim=True)
-        else:
-            edge = block.masked_fill(~truth, -torch.inf).amax(1, keepdim=True)
-        tied = block == edge
-        counts[0, rows] = _count(block > edge)
-        counts[1, rows] = _count(tied)
-        counts[2, rows] = _count(tied.logical_and_(truth))
-        counts[3, rows] = _count(truth)
-    # Against a best score of -inf, everything is above.
-    counts[0] = counts[0].where(counts[3] > 0, 0)
+    for rows, block, truth in score_blocks(
+        queries,
+        gallery,
+        relevance,
+        similarity=similarity,
+        excluded=excluded,
+        dtype=dtype,
+        bytes_per_score=BYTES_PER_SCORE[dtype],
+        memory=memory,
+    ):
+        counts[:, rows] = tie_counts_of_block(block, truth, last)
+        del block, truth
     return counts
 
 
-# torch widens booleans to int64 before it sums them on a CPU, eight times their memory.
-def _count(table: Tensor) -> Tensor:
-    if table.device.type != "cpu":
-        return table.sum(1)
-    return torch.from_numpy(np.count_nonzero(table.numpy(), axis=1).astype(np.int64))
+def tie_counts_of_block(block: Tensor, truth: Tensor, last: bool) -> Tensor:
+    """As `tie_counts`, of a block of scores (see `xfeat.evaluation.blocks.score_blocks`), which is not changed.
+
+    Args:
+        block: (q, N) contiguous.
+        truth: (q, N) bool, True where an item is relevant and not left out.
+        last: the tie group of the worst relevant item instead of the best.
+
+    Returns:
+        (4, q) int64.
+    """
+    if block.device.type == "cpu":
+        scores, flags = block.numpy(), truth.numpy()
+        parts = by_parts(lambda part: _tie_counts(scores[part], flags[part], last), *scores.shape)
+        return torch.from_numpy(np.concatenate(parts, axis=1))
+    if last:
+        edge = block.where(truth, torch.inf).amin(1, keepdim=True)
+    else:
+        edge = block.where(truth, -torch.inf).amax(1, keepdim=True)
+    relevant = truth.sum(1)
+    edge = edge.where(relevant[:, None] > 0, torch.inf)  # nothing is there or above
+    tied = block == edge
+    return torch.stack([(block > edge).sum(1), tied.sum(1), (tied & truth).sum(1), relevant])
+
+
+def _tie_counts(scores: NDArray[Any], truth: NDArray[np.bool_], last: bool) -> NDArray[np.int64]:
+    rows, width = scores.shape
+    flat = np.flatnonzero(truth)
+    bounds = np.searchsorted(flat, np.arange(rows + 1) * width)
+    relevant, starts = np.diff(bounds), bounds[:-1]
+    some = relevant > 0
+    edge = np.full(rows, np.inf, scores.dtype)  # nothing is there or above
+    hits = np.zeros(rows, np.int64)
+    if len(flat):
+        values = scores.reshape(-1)[flat]
+        edge[some] = (np.minimum if last else np.maximum).reduceat(values, starts[some])
+        equal = values == np.repeat(edge, relevant)
+        hits[some] = np.add.reduceat(equal, starts[some], dtype=np.int64)
+    column = edge[:, None]
+    return np.stack([_counts(scores > column), _counts(scores == column), hits, relevant])
+
+
+def _counts(table: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many of each row are True."""
+    if table.shape[1] < _WIDE:
+        return np.asarray(table.sum(1, dtype=np.int64))
+    return np.array([np.count_nonzero(row) for row in table], np.int64)

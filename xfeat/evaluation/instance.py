@@ -16,6 +16,8 @@ from xfeat.evaluation.results import Evaluation, PairResult
 INSTANCE = "instance"
 Missing: TypeAlias = Literal["skip", "miss"]
 CUTS = (1, 5, 10, 50)
+RECALL = "probability that a relevant item is among the first K (hit rate, success)"
+"""What R@K is, to be printed with the numbers."""
 GMEAN = (1, 5, 10)
 MISSING: Mapping[str, str] = {
     "skip": "queries without an item of their key in the gallery are left out",
@@ -92,6 +94,7 @@ def evaluate_instances(
         "missing": missing,
         "missing_means": MISSING[missing],
         "cuts": list(cuts),
+        "recall": RECALL,
         "gmean": "geometric mean of " + ", ".join(f"R@{cut}" for cut in GMEAN),
         "dtype": str(dtype).removeprefix("torch."),
     }
@@ -127,14 +130,14 @@ def _statistics(hit: FirstHit, gallery: int, cuts: Sequence[int], missed: int) -
         product *= recall[cut]
     return {
         **{f"R@{cut}": recall[cut] for cut in cuts},
-        "MedR": _median(ranks),
+        "MedR": median(ranks),
         "MeanR": float(ranks.mean()),
         "gmean": product ** (1 / len(GMEAN)),
     }
 
 
-def _median(values: Tensor) -> float:
-    """The middle value, or the mean of the middle two; torch's own takes the lower."""
+def median(values: Tensor) -> float:
+    """The middle of one value or more, or the mean of the middle two; torch's own takes the lower."""
     ordered = values.sort().values
     return float((ordered[(len(values) - 1) // 2] + ordered[len(values) // 2]) / 2)
 

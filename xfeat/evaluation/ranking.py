@@ -1,32 +1,22 @@
-"""Exact average precision of rankings by similarity, in blocks of queries.
-
-A ranking is sorted as packed integers: twice the order of the score, plus a bit that says "relevant". Sorting them
-moves no index, needs no gather, and shows ties between relevant and irrelevant items as neighbours that differ in that
-bit alone. Everything after the sort touches relevant items only.
-"""
+"""Exact average precision of rankings by similarity, in blocks of queries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from xfeat.evaluation.exclusion import Excluded, leave_out
+from xfeat.evaluation.blocks import score_blocks
+from xfeat.evaluation.exclusion import Excluded
+from xfeat.evaluation.places import find_places
 from xfeat.evaluation.relevance import Relevance
-from xfeat.evaluation.similarity import Scores, Similarity, short_rows, unit_rows
-from xfeat.evaluation.ties import (
-    Certain,
-    Cut,
-    Denominator,
-    TieGroups,
-    expected_average_precision,
-    expected_hits,
-    segment_sums,
-)
+from xfeat.evaluation.similarity import Similarity
+from xfeat.evaluation.ties import Cut, Denominator, expected_average_precision, expected_hits
 
-# Working bytes per score of a block at its worst (every item relevant or tied), float32 and float64: measured.
-_BYTES_PER_SCORE = {torch.float32: 88, torch.float64: 104}
+# Working bytes per score of a block. On a CPU a block is its scores, its truth and copies of equal columns, and is
+# worked on in small parts; elsewhere sorted keys, and places of every item should all be relevant or tied, add to it.
+_BYTES_PER_SCORE = {torch.float32: 10, torch.float64: 18}
+_BYTES_PER_SCORE_ON_DEVICE = {torch.float32: 96, torch.float64: 120}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +61,8 @@ def average_precision(
         exclude_self: leave gallery item i out of the ranking of query i (queries and gallery are the same set).
         excluded: which gallery items are left out, relevant or not, on the same device; None: none.
         dtype: of the scores, torch.float32 or torch.float64; precisions are summed in float64 either way.
-        memory: bytes that a block may take besides scaled copies of the inputs; at least one query is ranked at
-            a time.
+        memory: bytes that a block may take besides scaled copies of the inputs and a CPU's threads, which work on some
+            25 MB each, or one query; at least one query is ranked at a time.
 
     Returns:
         Average precision and expected hits by query and cut, and the relevant items by query, on the device of the
@@ -83,105 +73,43 @@ def average_precision(
         >>> ap.values.flatten().tolist()
         [1.0, 1.0]
     """
-    scaled = unit_rows if similarity == "cosine" else short_rows
-    scores = Scores(scaled(queries, dtype), scaled(gallery, dtype))
-    step = max(1, memory // (_BYTES_PER_SCORE[dtype] * len(gallery)))
     values, hits = torch.empty(2, len(queries), len(cuts), dtype=torch.float64, device=queries.device)
     relevant = torch.empty(len(queries), dtype=torch.int64, device=queries.device)
-    for first in range(0, len(queries), step):
-        rows = slice(first, min(first + step, len(queries)))
-        block, truth = scores.block(rows), relevance(rows)
-        if excluded is not None:
-            truth = leave_out(block, truth, excluded(rows))
-        if exclude_self:
-            # Below every score, so ranked last, and cut off there.
-            block.diagonal(first).fill_(-1.5)
-        keys = (_float32_keys if dtype == torch.float32 else _float64_keys)(block, truth)
+    for rows, block, truth in score_blocks(
+        queries,
+        gallery,
+        relevance,
+        similarity=similarity,
+        excluded=excluded,
+        exclude_self=exclude_self,
+        dtype=dtype,
+        bytes_per_score=bytes_per_score(dtype, queries.device),
+        memory=memory,
+    ):
+        found = precision_of_block(block, truth, cuts, denominator)
+        values[rows], hits[rows], relevant[rows] = found.values, found.hits, found.relevant
         del block, truth
-        if exclude_self:
-            keys = keys[:, :-1].contiguous()
-        values[rows], hits[rows], relevant[rows] = _from_keys(keys, cuts, denominator)
     return AveragePrecision(values, relevant, hits)
 
 
-def _float32_keys(scores: Tensor, relevant: Tensor) -> Tensor:
-    """(q, N) int32, sorted: best score first, inside a tie irrelevant items first. Overwrites the scores."""
-    # The bits of a float, negative ones mirrored, are integers in the order of the floats (and -0.0 is 0.0). Below 2.0
-    # they stay below 2**30, so doubling a score's leaves the last bit for relevance without any rounding.
-    bits = scores.view(torch.int32)
-    sign = bits >> 31
-    bits.bitwise_xor_(sign.bitwise_and(0x7FFFFFFF)).sub_(sign)
-    return _sorted(bits.mul_(-2).add_(relevant))
+def precision_of_block(block: Tensor, truth: Tensor, cuts: Sequence[Cut], denominator: Denominator) -> AveragePrecision:
+    """Average precision of a block of scores, see `xfeat.evaluation.blocks.score_blocks`.
+
+    Args:
+        block: (q, N) contiguous, best highest, in [-1, 1] up to rounding, -1.5 for items left out. It is
+            overwritten: what else needs the scores comes first.
+        truth: (q, N) bool, True where an item is relevant and not left out.
+        cuts: each an int >= 1, or None for the whole gallery.
+        denominator: of average precision at a cut, see `expected_average_precision`.
+    """
+    found = find_places(block, truth, cuts)
+    values, hits = torch.empty(2, len(block), len(cuts), dtype=torch.float64, device=block.device)
+    for column, (cut, certain) in enumerate(zip(cuts, found.certain, strict=True)):
+        values[:, column] = expected_average_precision(found.groups, certain, found.relevant, cut, denominator)
+        hits[:, column] = expected_hits(found.groups, certain, cut)
+    return AveragePrecision(values, found.relevant, hits)
 
 
-def _float64_keys(scores: Tensor, relevant: Tensor) -> Tensor:
-    """As `_float32_keys`, from scores that leave no bit free: twice the number of the tie group, plus relevance."""
-    scores, order = scores.sort(dim=1, descending=True)
-    group = torch.zeros(scores.shape, dtype=torch.int32, device=scores.device)
-    torch.cumsum(scores[:, 1:] != scores[:, :-1], 1, dtype=torch.int32, out=group[:, 1:])
-    return _sorted(group.mul_(2).add_(relevant.gather(1, order)))
-
-
-def _from_keys(keys: Tensor, cuts: Sequence[Cut], denominator: Denominator) -> tuple[Tensor, Tensor, Tensor]:
-    """Average precision and expected hits (q, cuts) and relevant items (q,) from sorted keys."""
-    rows, width = keys.shape
-    flat = _flat_nonzero(keys & 1)
-    begin = torch.arange(rows + 1, device=keys.device) * width
-    offsets = torch.searchsorted(flat, begin)
-    relevant = offsets.diff()
-    place = flat - torch.repeat_interleave(begin[:-1], relevant)
-    hit = torch.arange(1, len(flat) + 1, device=keys.device).sub_(torch.repeat_interleave(offsets[:-1], relevant))
-    precision = hit / (place + 1).double()
-
-    groups, alone = _tie_groups(keys, flat, hit)
-    values, hits = torch.empty(2, rows, len(cuts), dtype=torch.float64, device=keys.device)
-    for column, cut in enumerate(cuts):
-        counted = alone if cut is None else alone & (place < cut)
-        certain = Certain(segment_sums(precision.where(counted, 0.0), offsets), segment_sums(counted.double(), offsets))
-        values[:, column] = expected_average_precision(groups, certain, relevant, cut, denominator)
-        hits[:, column] = expected_hits(groups, certain, cut)
-    return values, hits, relevant
-
-
-def _tie_groups(keys: Tensor, flat: Tensor, hit: Tensor) -> tuple[TieGroups, Tensor]:
-    """The tie groups of mixed relevance, and which relevant items (bool, as ``flat``) are outside of them."""
-    width = keys.shape[1]
-    line = keys.view(-1)
-    own, left = line.index_select(0, flat), line.index_select(0, (flat - 1).clamp_(min=0))
-    # The first relevant item of a mixed group comes right after an irrelevant one of the same score.
-    # (The end of the row above may look like one: that gives a group of relevant items alone, for which all holds.)
-    leader = (own.bitwise_xor_(left) == 1).nonzero().view(-1)
-    first, query = flat[leader], flat[leader] // width
-    score = line[first] & ~1
-    start = _bisect(line, query * width, first, score)
-    end = _bisect(line, first, (query + 1) * width, score + 2)
-    relevant = end - first
-    alone = torch.ones(flat.shape, dtype=torch.bool, device=keys.device)
-    ends = relevant.cumsum(0)
-    members = torch.repeat_interleave(leader - ends + relevant, relevant)
-    alone[members + torch.arange(len(members), device=keys.device)] = False
-    return TieGroups(query, start - query * width, end - start, relevant, hit[leader] - 1, width), alone
-
-
-def _bisect(line: Tensor, low: Tensor, high: Tensor, key: Tensor) -> Tensor:
-    """First place in ``line[low:high]``, ascending there, whose value is at least the key; ``high`` where none is."""
-    for _ in range(len(line).bit_length()):
-        middle = (low + high) // 2
-        # Where low == high the search is over; the place may be one past the end.
-        less = (line[middle.clamp(max=len(line) - 1)] < key) & (low < high)
-        low, high = torch.where(less, middle + 1, low), torch.where(less, high, middle)
-    return low
-
-
-# NumPy sorts values and lists non-zeros several times faster than torch on a CPU.
-def _sorted(keys: Tensor) -> Tensor:
-    if keys.device.type != "cpu":
-        return keys.sort(dim=1).values
-    keys.numpy().sort(axis=1)
-    return keys
-
-
-def _flat_nonzero(table: Tensor) -> Tensor:
-    if table.device.type != "cpu":
-        return table.view(-1).nonzero().view(-1)
-    return torch.from_numpy(np.flatnonzero(table.numpy()))
+def bytes_per_score(dtype: torch.dtype, device: torch.device) -> int:
+    """Working bytes of `precision_of_block` per score of a block, the block with them, at their worst."""
+    return (_BYTES_PER_SCORE if device.type == "cpu" else _BYTES_PER_SCORE_ON_DEVICE)[dtype]

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from xfeat.errors import InputError
+from xfeat.evaluation.blocks import score_blocks
 from xfeat.evaluation.embedded import Embedded, camera_codes, checked_classes, checked_vectors, common_similarity
-from xfeat.evaluation.exclusion import excluded_counts, same_identity_and_camera
-from xfeat.evaluation.first_hit import FirstHit, first_hits
+from xfeat.evaluation.exclusion import Excluded, excluded_counts, same_identity_and_camera
+from xfeat.evaluation.first_hit import FirstHit, tie_counts_of_block
 from xfeat.evaluation.first_hit import chance as first_chance
-from xfeat.evaluation.last_hit import LastHit, last_hits
+from xfeat.evaluation.instance import RECALL
+from xfeat.evaluation.last_hit import LastHit
 from xfeat.evaluation.last_hit import chance as last_chance
-from xfeat.evaluation.ranking import average_precision
+from xfeat.evaluation.ranking import bytes_per_score, precision_of_block
 from xfeat.evaluation.relevance import same_class
 from xfeat.evaluation.results import Evaluation, PairResult
 from xfeat.evaluation.similarity import Similarity
@@ -24,6 +26,8 @@ from xfeat.evaluation.trials import DRAWS, draw, over_trials
 
 RE_ID = "re-id"
 CUTS = (1, 5, 10, 20)
+INVERSE_PENALTY = "relevant items over the rank of the last one"
+"""What mINP is the mean of, to be printed with the numbers."""
 TRIALS = 10
 CAMERAS: Mapping[bool, str] = {
     True: "gallery items of the query's own identity and camera are left out of its ranking",
@@ -49,7 +53,7 @@ class _Side:
 
 @dataclass(frozen=True)
 class _Ranking:
-    """How scores are computed, see `average_precision`."""
+    """How scores are computed, see `score_blocks`."""
 
     similarity: Similarity
     dtype: torch.dtype
@@ -89,7 +93,7 @@ def evaluate_reid(
         trials: galleries to draw, 10 if not given. Metrics are means over them, ``trials_spread`` their sample
             standard deviations.
         dtype: of the scores, torch.float32 or torch.float64.
-        memory: bytes that a block of queries may take, see `average_precision`.
+        memory: bytes that a block of queries may take, see `score_blocks`.
         device: to compute on; None computes where the vectors are.
 
     Returns:
@@ -117,6 +121,8 @@ def evaluate_reid(
         "similarity": similarity,
         "ties": "expected value under a uniformly random order",
         "cuts": list(cuts),
+        "recall": RECALL,
+        "mINP": INVERSE_PENALTY,
         "camera_exclusion": len(named) > 1,
         "cameras": CAMERAS[len(named) > 1],
         "excluded": 0,
@@ -163,16 +169,12 @@ def _pair(query: _Side, gallery: _Side, cuts: Sequence[int], ranking: _Ranking) 
     both = query.identities, query.cameras, gallery.identities, gallery.cameras
     left_out = excluded_counts(*both)
     excluded = same_identity_and_camera(*both) if bool(left_out.any()) else None
-    relevance = same_class(query.identities, gallery.identities)
-    settings: dict[str, Any] = {"excluded": excluded, **vars(ranking)}
-    precision = average_precision(query.vectors, gallery.vectors, relevance, **settings)
-    first = first_hits(query.vectors, gallery.vectors, relevance, **settings)
-    last = last_hits(query.vectors, gallery.vectors, relevance, **settings)
-    asked = precision.relevant > 0
-    relevant, ranked = precision.relevant[asked], (len(gallery.vectors) - left_out)[asked]
+    values, first, last = _ranked(query, gallery, excluded, ranking)
+    asked = first.relevant > 0
+    relevant, ranked = first.relevant[asked], (len(gallery.vectors) - left_out)[asked]
     by_chance = chance_average_precision(relevant, ranked, None, "hits")
     return PairResult(
-        _means(first[asked], precision.values[asked, 0], last[asked], cuts),
+        _means(first[asked], values[asked], last[asked], cuts),
         _means(first_chance(relevant, ranked), by_chance, last_chance(relevant, ranked), cuts),
         len(query.vectors),
         len(gallery.vectors),
@@ -180,10 +182,33 @@ def _pair(query: _Side, gallery: _Side, cuts: Sequence[int], ranking: _Ranking) 
         excluded=int(left_out.sum()),
         by_query={
             **{f"CMC@{cut}": first.within(cut).where(asked, torch.nan).cpu() for cut in cuts},
-            "mAP@all": precision.values[:, 0].cpu(),
+            "mAP@all": values.cpu(),
             "mINP": last.inverse_negative_penalty().cpu(),
         },
     )
+
+
+@torch.no_grad()
+def _ranked(
+    query: _Side, gallery: _Side, excluded: Excluded | None, ranking: _Ranking
+) -> tuple[Tensor, FirstHit, LastHit]:
+    """Average precision, (Q,) float64, and the first and last hits of the rankings, in one pass."""
+    rows, device = len(query.vectors), query.vectors.device
+    values = torch.empty(rows, dtype=torch.float64, device=device)
+    best, worst = torch.empty(2, 4, rows, dtype=torch.int64, device=device)
+    for some, block, truth in score_blocks(
+        query.vectors,
+        gallery.vectors,
+        same_class(query.identities, gallery.identities),
+        excluded=excluded,
+        bytes_per_score=bytes_per_score(ranking.dtype, device),
+        **vars(ranking),
+    ):
+        best[:, some] = tie_counts_of_block(block, truth, False)
+        worst[:, some] = tie_counts_of_block(block, truth, True)
+        values[some] = precision_of_block(block, truth, [None], "hits").values[:, 0]  # the last: it may take the scores
+        del block, truth
+    return values, FirstHit(*best), LastHit(*worst)
 
 
 def _means(first: FirstHit, precision: Tensor, last: LastHit, cuts: Sequence[int]) -> dict[str, float]:

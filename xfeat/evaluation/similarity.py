@@ -1,16 +1,20 @@
 """Similarities, block by block, with equal scores for equal gallery rows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from xxhash import xxh3_64_intdigest
+
+from xfeat.evaluation.parts import by_parts
 
 Similarity: TypeAlias = Literal["cosine", "inner product"]
 
-_ROWS_AT_ONCE = 8192
+_ROWS_AT_ONCE = 512  # their numbers on the way stay in a cache
 
 
 def unit_rows(vectors: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -27,6 +31,10 @@ def unit_rows(vectors: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         (N, d) contiguous.
     """
     units = torch.empty(vectors.shape, dtype=dtype, device=vectors.device)
+    if vectors.device.type == "cpu":
+        given = vectors.float() if vectors.dtype == torch.bfloat16 else vectors
+        _unit_rows(given.detach().numpy(), units.numpy())
+        return units
     for source, target in zip(vectors.split(_ROWS_AT_ONCE), units.split(_ROWS_AT_ONCE), strict=True):
         rows = source.double()
         largest = rows.abs().amax(1, keepdim=True)
@@ -34,6 +42,19 @@ def unit_rows(vectors: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         rows /= rows.square().sum(1, keepdim=True).sqrt().clamp(min=1.0)  # a row that is not zero has length >= 1 here
         target.copy_(rows + 0.0)  # -0.0 becomes 0.0: equal rows are equal bytes
     return units
+
+
+def _unit_rows(vectors: NDArray[Any], units: NDArray[Any]) -> None:
+    """As `unit_rows`, into ``units``: threads that each have rows of their own need not wait for each other."""
+
+    def scale(part: slice) -> None:
+        rows = vectors[part].astype(np.float64)
+        largest = abs(rows).max(1, keepdims=True)
+        rows /= np.where(largest > 0, largest, 1.0)
+        rows /= np.sqrt((rows * rows).sum(1, keepdims=True).clip(min=1.0))
+        units[part] = rows + 0.0
+
+    by_parts(scale, *vectors.shape)
 
 
 def short_rows(vectors: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -60,8 +81,7 @@ class Scores:
     """Scores of query rows against a gallery.
 
     A matrix product may round the same gallery row differently in different columns (kernels treat the edges of a
-    matrix apart), which would break ties between equal embeddings by noise. So each distinct gallery row is scored
-    once.
+    matrix apart), which would break ties between equal embeddings by noise. So each distinct gallery row counts once.
 
     Args:
         queries: (Q, d) rows of length 1 at most.
@@ -69,24 +89,55 @@ class Scores:
     """
 
     def __init__(self, queries: Tensor, gallery: Tensor) -> None:
-        self._queries = queries
-        self._gallery, self._column = _distinct_rows(gallery)
+        self._queries, self._gallery = queries, gallery
+        self._column = first_equals(gallery)
+        if self._column is None:
+            return
+        repeated = self._column != torch.arange(len(gallery), device=gallery.device)
+        self._copies = repeated.nonzero().flatten()
+        self._originals = self._column[self._copies]
+        if 2 * len(self._copies) > len(gallery):
+            # Fewer products are worth a table of their own.
+            kept = (~repeated).nonzero().flatten()
+            self._gallery, self._column = gallery[kept], torch.searchsorted(kept, self._column)
+            self._copies = self._copies[:0]
 
     def block(self, rows: slice) -> Tensor:
         """(q, N) scores of these queries, in [-1, 1] up to rounding; a fresh tensor."""
         with full_precision(self._queries.device.type):
             scores = self._queries[rows] @ self._gallery.T
-        return scores if self._column is None else scores.index_select(1, self._column)
+        if self._column is None:
+            return scores
+        if len(self._copies):
+            return scores.index_copy_(1, self._copies, scores.index_select(1, self._originals))
+        return scores.index_select(1, self._column)
 
 
-def _distinct_rows(rows: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The distinct rows and, for every row, its place among them; (rows, None) where all are distinct."""
-    array = np.ascontiguousarray(rows.cpu().numpy())
-    as_bytes = array.view(f"V{array.itemsize * array.shape[1]}").ravel()
-    _, first, inverse = np.unique(as_bytes, return_index=True, return_inverse=True)
-    if len(first) == len(rows):
-        return rows, None
-    return rows[torch.from_numpy(first).to(rows.device)], torch.from_numpy(inverse).to(rows.device)
+def first_equals(rows: Tensor, digest: Callable[[Any], int] = xxh3_64_intdigest) -> Tensor | None:
+    """For every row, the place of the first that is equal to it, byte by byte; None where all are distinct.
+
+    Args:
+        rows: (N, d).
+        digest: of the bytes of a row, below 2**64; rows of one digest are compared.
+
+    Returns:
+        (N,) int64 on the device of the rows.
+    """
+    array = np.ascontiguousarray(rows.cpu().numpy()).view(np.uint8)
+    digests = np.fromiter(map(digest, array), np.uint64, len(array))
+    _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
+    if len(first) == len(array):
+        return None
+    column = first[inverse]
+    suspects = np.flatnonzero(column != np.arange(len(array)))
+    steps = (suspects[at : at + _ROWS_AT_ONCE] for at in range(0, len(suspects), _ROWS_AT_ONCE))
+    if not all(np.array_equal(array[some], array[column[some]]) for some in steps):
+        # Different rows of one digest: hardly ever.
+        _, first, inverse = np.unique(array.view(f"V{array.shape[1]}").ravel(), return_index=True, return_inverse=True)
+        if len(first) == len(array):
+            return None
+        column = first[inverse]
+    return torch.from_numpy(column).to(rows.device)
 
 
 @contextmanager

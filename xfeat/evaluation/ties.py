@@ -13,6 +13,7 @@ else is random.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import torch
@@ -148,6 +149,7 @@ def _inside(groups: TieGroups, cut: Cut) -> Tensor:
     return groups.size if cut is None else (cut - groups.start).clamp(min=0).minimum(groups.size)
 
 
+@lru_cache(maxsize=4)
 def _harmonic_numbers(last: int, device: torch.device) -> Tensor:
     numbers = torch.zeros(last + 1, dtype=torch.float64)
     torch.cumsum(1 / torch.arange(1, last + 1, dtype=torch.float64), 0, out=numbers[1:])

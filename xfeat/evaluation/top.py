@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xfeat.evaluation.exclusion import Excluded
-from xfeat.evaluation.similarity import Scores, Similarity, short_rows, unit_rows
+from xfeat.evaluation.blocks import score_blocks
+from xfeat.evaluation.exclusion import BELOW, Excluded
+from xfeat.evaluation.similarity import Similarity
 
 # Working bytes per score of a block, float32 and float64.
 _BYTES_PER_SCORE = {torch.float32: 16, torch.float64: 24}
-_BELOW = -1.5  # every score is in [-1, 1] up to rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,18 +62,22 @@ def top_items(
     if k < 1:
         raise ValueError(f"k must be 1 or more, got {k}")
     k = min(k, len(gallery))
-    scaled = unit_rows if similarity == "cosine" else short_rows
-    scores = Scores(scaled(queries, dtype), scaled(gallery, dtype))
     items = torch.empty(len(queries), k, dtype=torch.int64, device=queries.device)
     values = torch.empty(len(queries), k, dtype=dtype, device=queries.device)
-    step = max(1, memory // (_BYTES_PER_SCORE[dtype] * len(gallery)))
-    for first in range(0, len(queries), step):
-        rows = slice(first, min(first + step, len(queries)))
-        block = scores.block(rows)
-        if excluded is not None:
-            block.masked_fill_(excluded(rows), _BELOW)
+    irrelevant = torch.zeros(1, 1, dtype=torch.bool, device=queries.device).expand(len(queries), len(gallery))
+    for rows, block, _ in score_blocks(
+        queries,
+        gallery,
+        lambda rows: irrelevant[rows],
+        similarity=similarity,
+        excluded=excluded,
+        dtype=dtype,
+        bytes_per_score=_BYTES_PER_SCORE[dtype],
+        memory=memory,
+    ):
         items[rows], values[rows] = _best(block, k)
-    empty = values < (_BELOW - 1) / 2  # between what is left out and the least score
+        del block
+    empty = values < (BELOW - 1) / 2  # between what is left out and the least score
     return Top(items.masked_fill_(empty, -1), values.masked_fill_(empty, -torch.inf))
 
 

@@ -96,6 +96,7 @@ def evaluate_zero_shot(
         "similarity": "cosine",
         "prototype": "normalised mean of the normalised embeddings of a class",
         "ties": "expected value under a uniformly random order",
+        "top": "probability that the query's class is among the K nearest",
         PER_CLASS: "mean over the queries' classes of top-1",
         "dtype": str(dtype).removeprefix("torch."),
     }

@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from xfeat.cache import FeatureCache
 from xfeat.errors import InputError
 from xfeat.evaluation.domain import chosen_classes
+from xfeat.evaluation.gain import Gain
 from xfeat.evaluation.instance import INSTANCE, Missing
 from xfeat.evaluation.protocols import CATEGORY, MULTI_LABEL
 from xfeat.evaluation.reid import RE_ID
+from xfeat.evaluation.ties import Cut, Denominator
 from xfeat.evaluation.unseen import ZERO_SHOT_RETRIEVAL, GalleryClasses
 from xfeat.evaluation.zero_shot import ZERO_SHOT
 from xfeat.samples.labels import class_order
@@ -38,9 +41,14 @@ class Asked:
         gallery_classes: of the zero-shot-retrieval protocol, see `evaluate_unseen`; None: unseen ones.
         shots: of the re-id protocol, see `evaluate_reid`; None ranks the whole gallery.
         trials: of the re-id protocol with ``shots``; None: 10.
+        cuts: the K of metrics, of the category and multi-label protocols (None among them: all ranks), instance and
+            re-id; None: the protocol's.
+        denominator: of average precision at a cut, see `evaluate`; None: ``hits``.
+        gain: of the multi-label protocol's nDCG, see `evaluate`; None: ``exponential``.
+        double: compute scores in float64 instead of float32.
 
     Raises:
-        InputError: something that another protocol is needed for.
+        InputError: an unknown word, or something that another protocol is needed for.
     """
 
     split: str = "test"
@@ -57,6 +65,10 @@ class Asked:
     gallery_classes: GalleryClasses | None = None
     shots: int | None = None
     trials: int | None = None
+    cuts: Sequence[Cut] | None = None
+    denominator: Denominator | None = None
+    gain: Gain | None = None
+    double: bool = False
 
     def __post_init__(self) -> None:
         if self.protocol is not None:
@@ -68,6 +80,12 @@ class Asked:
         ):
             if given and self.protocol != protocol:
                 raise InputError(f"{option} is for --protocol {protocol}: give both")
+        for option, word, words in (
+            ("--denominator", self.denominator, get_args(Denominator)),
+            ("--gain", self.gain, get_args(Gain)),
+        ):
+            if word is not None and word not in words:
+                raise InputError(f"{option} {word}: choose {' or '.join(words)}")
         if self.trials is not None and self.shots is None:
             raise InputError("--trials draws galleries anew: give --gallery-shots N too")
         if self.trials is not None and self.trials < 1:
