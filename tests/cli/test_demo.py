@@ -24,7 +24,7 @@ def test_an_unknown_method_is_refused_before_anything_is_written(xfeat: Xfeat, t
 
 
 def test_every_method_has_a_demo() -> None:
-    assert list(TOURS) == list(METHODS)
+    assert list(TOURS) == [name for name, method in METHODS.items() if not method.baseline]
     media = {tour.media for tour in TOURS.values()}
     assert len(media) == len({tour.caches for tour in TOURS.values()})
 

@@ -57,7 +57,11 @@ def _ciim(cache: "FeatureCache", run: Path, device: "torch.device") -> Summary:
     return lambda seconds: f"{summary(outcome, seconds)}\n{said}"
 
 
-ADDERS: "dict[str, Callable[[FeatureCache, Path, torch.device], Summary]]" = {"drcl": _drcl, "ciim": _ciim}
+ADDERS: "dict[str, Callable[[FeatureCache, Path, torch.device], Summary]]" = {
+    "drcl": _drcl,
+    "orthogonal": _drcl,
+    "ciim": _ciim,
+}
 
 
 def newcomer(outcome: "Outcome", modality: str) -> str:

@@ -1,4 +1,4 @@
-"""``xfeat methods``: what ``xfeat train`` can train, and with which shipped configs."""
+"""``xfeat methods``: what ``xfeat train`` can train, methods and baselines, and with which shipped configs."""
 
 import textwrap
 from pathlib import Path
@@ -17,7 +17,7 @@ def methods(
         None, metavar="NAME|FILE.yaml", help="Show what a config is about: data, numbers to expect, commands."
     ),
 ) -> None:
-    """List the methods, or the settings and shipped configs of one."""
+    """List methods and baselines, or the settings and configs of one."""
     from xfeat.methods.registry import METHODS, find_method
 
     method = find_method(name) if name is not None else None
@@ -26,7 +26,12 @@ def methods(
         return
     if method is None:
         for known in METHODS.values():
-            typer.echo(f"{known.name}: {known.about}")
+            if not known.baseline:
+                typer.echo(f"{known.name}: {known.about}")
+        typer.echo("\nBaselines, which any method should beat:")
+        for known in METHODS.values():
+            if known.baseline:
+                typer.echo(f"{known.name}: {known.about}")
         typer.echo("\nSee the settings of one with `xfeat methods NAME`; set them with --set key=value.")
         return
     for key, default, text in method.describe():

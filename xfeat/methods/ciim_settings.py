@@ -75,6 +75,11 @@ class CiimSettings(BaseModel):
     def _names(cls, value: Any) -> Any:
         return class_names(value)
 
+    @property
+    def holds_out(self) -> bool:
+        """Whether rows are held out from train where there is no val split: only where they choose the epoch."""
+        return self.select == "best"
+
     def skips(self, rows: int, dim: int) -> bool:
         """Whether a modality's branch has a linear map beside it: as set, or where few dimensions have many rows."""
         return self.skip if self.skip is not None else dim <= SKIP_DIMS and SKIP_ROWS * dim <= rows

@@ -1,7 +1,7 @@
 """Every setting of DRCL, validated, and how the ones left open follow from the data."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -60,6 +60,7 @@ class DrclSettings(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    method: ClassVar[str] = "drcl"  # what a run with them calls itself
 
     size: Literal["small", "paper"] = Field(
         "small", description="sized from the data, or the paper's sizes and schedule"

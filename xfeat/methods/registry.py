@@ -7,6 +7,13 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from xfeat.errors import InputError
+from xfeat.methods.baseline_settings import (
+    CcaSettings,
+    OrthogonalSettings,
+    RawSettings,
+    RidgeSettings,
+    SemanticSettings,
+)
 from xfeat.methods.ciim_settings import CiimSettings
 from xfeat.methods.drcl_settings import DrclSettings
 from xfeat.methods.sspc_settings import SspcSettings
@@ -20,11 +27,13 @@ class Method:
         name: on the command line.
         about: one line.
         settings: its settings, with defaults and descriptions.
+        baseline: whether it is there for the others to be compared with.
     """
 
     name: str
     about: str
     settings: type[BaseModel]
+    baseline: bool = False
 
     def describe(self) -> Iterator[tuple[str, str, str]]:
         """Name, default and description of every setting."""
@@ -48,6 +57,15 @@ METHODS = {
         "sspc",
         "paired modalities, no labels; multi-anchor structure preservation (arXiv 2308.13077)",
         SspcSettings,
+    ),
+    "raw": Method("raw", "features as they are, of one width", RawSettings, baseline=True),
+    "cca": Method("cca", "canonical correlations of rows of one pair key, or of one class", CcaSettings, baseline=True),
+    "semantic-matching": Method(
+        "semantic-matching", "class posteriors of one logistic regression per modality", SemanticSettings, baseline=True
+    ),
+    "ridge": Method("ridge", "label scores of one ridge regression per modality", RidgeSettings, baseline=True),
+    "orthogonal": Method(
+        "orthogonal", "drcl against a fixed random orthogonal prior", OrthogonalSettings, baseline=True
     ),
 }
 

@@ -11,13 +11,13 @@ from xfeat.cache import FeatureCache
 from xfeat.errors import InputError
 from xfeat.methods.drcl_settings import DrclSettings
 from xfeat.methods.settings import validated
-from xfeat.training.branches import METHOD, BranchTrainer
+from xfeat.training.branches import BranchTrainer
 from xfeat.training.classes import union_of_classes
 from xfeat.training.data import ModalityRows, check_rows
 from xfeat.training.loop import CHECKPOINT_SECONDS
 from xfeat.training.memory import memory_budget
 from xfeat.training.prior import make_prior, prior_file, summary
-from xfeat.training.run import Run, RunConfig, check_free, source_of, versions
+from xfeat.training.run import DRCL, ORTHOGONAL, Run, RunConfig, check_free, source_of, versions
 from xfeat.training.store import is_done, load_note, load_prior, save_note
 
 
@@ -145,7 +145,7 @@ def add(
 
 def _check_joins(run: Run, config: RunConfig, cache: FeatureCache) -> None:
     modality = cache.manifest.modality
-    if config.method != METHOD:
+    if config.method not in (DRCL, ORTHOGONAL):
         raise InputError(f"{run.path} was trained with {config.method}, which cannot be added to")
     if modality in config.modalities:
         raise InputError(f"{run.path} has a modality {modality!r} already: import or extract with another --modality")
@@ -168,7 +168,7 @@ def _config(caches: Sequence[FeatureCache], out: Path, settings: DrclSettings, s
     for cache in caches:
         # Every cache is looked at before the first is trained.
         check_rows(cache, classes)
-    return RunConfig(METHOD, seed, settings.model_dump(), classes, sources, versions())
+    return RunConfig(settings.method, seed, settings.model_dump(), classes, sources, versions())
 
 
 def _classes(caches: Sequence[FeatureCache], settings: DrclSettings) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 
 from xfeat.cache import FeatureCache
 from xfeat.methods.drcl_settings import DrclSettings
-from xfeat.training.branches import METHOD, run_jobs
+from xfeat.training.branches import run_jobs
 from xfeat.training.data import ModalityRows, is_larger
 from xfeat.training.drcl import Outcome, begin, train
 from xfeat.training.group import check_new_group, claim_group, member_path
@@ -55,7 +55,7 @@ def train_group(
     check_new_group(out, resume)
     # Whatever is wrong with the caches is said before anything is written.
     begin(caches, member_path(out, seeds[0]), settings, seeds[0], device, True)
-    claim_group(out, seeds, METHOD, resume)
+    claim_group(out, seeds, settings.method, resume)
     if stacked if stacked is not None else _stacks(caches, settings, device):
         _train_stacked(caches, out, settings, seeds, device)
     else:

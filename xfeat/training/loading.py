@@ -10,7 +10,9 @@ from torch import Tensor
 from xfeat.cache.tokens import Tokens
 from xfeat.errors import InputError
 from xfeat.evaluation.similarity import Similarity
+from xfeat.methods.baseline_settings import CLOSED_FORMS
 from xfeat.training.ciim_store import load_causal
+from xfeat.training.linear_store import load_linear
 from xfeat.training.run import CIIM, SSPC
 from xfeat.training.sspc_store import Weights, load_gated
 from xfeat.training.store import load_branch as load_drcl
@@ -59,4 +61,6 @@ def load_branch(path: Path, weights: Weights = "kept") -> Embedder:
         return load_gated(path, weights)
     if weights != "kept":
         raise InputError(f"{path}: this method keeps one set of weights, not {weights}")
+    if method in CLOSED_FORMS:
+        return load_linear(path)
     return load_causal(path) if method == CIIM else load_drcl(path)

@@ -19,7 +19,7 @@ from xfeat.samples.importers.npz import open_npz
 from xfeat.samples.labels import class_order
 from xfeat.samples.tables import read_text
 from xfeat.training.checkpoint import read_tensors
-from xfeat.training.run import DRCL, Run
+from xfeat.training.run import DRCL, ORTHOGONAL, Run
 from xfeat.training.store import Prior, load_note, load_prior, save_prior, sha256
 
 SUFFIX = ".safetensors"
@@ -48,7 +48,7 @@ def read_run_prior(run: Run) -> tuple[Prior, dict[str, Any]]:
         InputError: no run, no prior in it yet, or a prior that is not the one its branches were trained against.
     """
     method = run.load_config().method
-    if method != DRCL:
+    if method not in (DRCL, ORTHOGONAL):
         raise InputError(f"{run.path} was trained with {method}, which has no prior: DRCL learns one")
     if not (run.prior_file.is_file() and run.prior_note.is_file()):
         raise InputError(f"{run.path} has no prior yet: `xfeat train ... --resume` finishes it")

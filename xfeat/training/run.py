@@ -22,6 +22,7 @@ from xfeat.errors import InputError
 
 GROUP_FILE = "group.json"  # in a folder of runs that differ in their seed
 DRCL, SSPC, CIIM = "drcl", "sspc", "ciim"  # what a run's configuration calls its method
+ORTHOGONAL = "orthogonal"  # DRCL without a prior that is learned
 
 
 @dataclass(frozen=True)

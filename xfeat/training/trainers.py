@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from xfeat.training import ciim, ciim_group, drcl, drcl_group, sspc, sspc_group
+from xfeat.methods.baseline_settings import CLOSED_FORMS
+from xfeat.training import baselines, ciim, ciim_group, drcl, drcl_group, sspc, sspc_group
 
 
 @dataclass(frozen=True)
@@ -25,5 +26,7 @@ TRAINERS = {
     "drcl": Trainer(drcl.train, drcl_group.train_group),
     "ciim": Trainer(ciim.train, ciim_group.train_group),
     "sspc": Trainer(sspc.train, sspc_group.train_group),
+    "orthogonal": Trainer(drcl.train, drcl_group.train_group),
+    **{name: Trainer(baselines.train, baselines.train_group) for name in CLOSED_FORMS},
 }
 """By the name of the method, as in `xfeat.methods.registry.METHODS`."""
