@@ -3,18 +3,15 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from xfeat.cli.check_warning import warn_of_leaks
 from xfeat.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
-
     from xfeat.cache import FeatureCache
 
 MOST_SEEDS = 1000
@@ -35,7 +32,8 @@ def train(
     """Train a method on cached features.
 
     drcl trains each modality's branch on its own, and its caches need not be paired; ciim trains all together by their
-    labels, unpaired too; sspc trains all together, on rows that share a pair key.
+    labels, unpaired too; sspc trains all together, on rows that share a pair key. raw, cca, semantic-matching, ridge
+    and orthogonal are baselines, which any of these should beat.
     """
     from xfeat.methods.registry import find_method
     from xfeat.methods.settings import read_settings, validated
@@ -47,81 +45,54 @@ def train(
     values = validated(chosen.settings, read_settings(config, settings))
     if seeds and seed:
         raise InputError("--seed and --seeds: give one of them")
+    several = read_seeds(seeds) if seeds else []
 
     from xfeat.cache import FeatureCache
     from xfeat.training.device import find_device
+    from xfeat.training.trainers import TRAINERS
 
-    job = Job([FeatureCache(path) for path in caches], out, find_device(device), resume)
+    opened, where = [FeatureCache(path) for path in caches], find_device(device)
+    for line in _remarks(chosen.name, opened, values):
+        typer.echo(f"note: {line}", err=True)
+    warn_of_leaks(opened)
+    trainer, (one_summary, group_summary) = TRAINERS[chosen.name], _summaries(chosen.name)
     started = time.perf_counter()
-    say = TRAINERS[chosen.name](job, values, read_seeds(seeds) if seeds else None, seed)
-    typer.echo(say(time.perf_counter() - started))
-    typer.echo(f"{'group' if seeds else 'run':9} {out}")
+    if several:
+        many = trainer.group(opened, out, values, several, device=where, resume=resume)
+        said = group_summary(many, time.perf_counter() - started)
+    else:
+        one = trainer.one(opened, out, values, seed=seed, device=where, resume=resume)
+        said = one_summary(one, time.perf_counter() - started)
+    typer.echo(said)
+    typer.echo(f"{'group' if several else 'run':9} {out}")
     typer.echo(f"Next: xfeat eval {out}")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every method is trained on and where."""
-
-    caches: "Sequence[FeatureCache]"
-    out: Path
-    device: "torch.device"
-    resume: bool
 
 
 Summary = Callable[[float], str]
 """The lines to print, from the seconds it took."""
 
 
-def _drcl(job: Job, settings: Any, seeds: list[int] | None, seed: int) -> Summary:
-    from xfeat.cli.train_text import group_summary, summary
-    from xfeat.training.classes import similarity_notes
-    from xfeat.training.drcl import train as train_one
-    from xfeat.training.drcl_group import train_group
-
-    for name in sorted(set(settings.modality_lr) - {cache.manifest.modality for cache in job.caches}):
-        typer.echo(f"note: modality_lr.{name} is set, but no cache holds {name}", err=True)
-    for line in similarity_notes(job.caches):
-        typer.echo(f"note: {line}", err=True)
-    if seeds:
-        many = train_group(job.caches, job.out, settings, seeds, device=job.device, resume=job.resume)
-        return partial(group_summary, many)
-    one = train_one(job.caches, job.out, settings, seed=seed, device=job.device, resume=job.resume)
-    return partial(summary, one)
-
-
-def _sspc(job: Job, settings: Any, seeds: list[int] | None, seed: int) -> Summary:
-    from xfeat.cli.train_sspc_text import group_summary, summary
-    from xfeat.training.sspc import train as train_one
-    from xfeat.training.sspc_group import train_group
-
-    if seeds:
-        many = train_group(job.caches, job.out, settings, seeds, device=job.device, resume=job.resume)
-        return partial(group_summary, many)
-    one = train_one(job.caches, job.out, settings, seed=seed, device=job.device, resume=job.resume)
-    return partial(summary, one)
-
-
-def _ciim(job: Job, settings: Any, seeds: list[int] | None, seed: int) -> Summary:
-    from xfeat.cli.train_ciim_text import group_summary, summary
-    from xfeat.training.ciim import train as train_one
-    from xfeat.training.ciim_group import train_group
+def _remarks(method: str, caches: "Sequence[FeatureCache]", settings: Any) -> list[str]:
+    """What looks wrong and is no reason to stop."""
     from xfeat.training.classes import similarity_notes
 
-    for line in similarity_notes(job.caches):
-        typer.echo(f"note: {line}", err=True)
-    if seeds:
-        many = train_group(job.caches, job.out, settings, seeds, device=job.device, resume=job.resume)
-        return partial(group_summary, many)
-    one = train_one(job.caches, job.out, settings, seed=seed, device=job.device, resume=job.resume)
-    return partial(summary, one)
+    rates = getattr(settings, "modality_lr", {})
+    unused = sorted(set(rates) - {cache.manifest.modality for cache in caches})
+    lines = [f"modality_lr.{name} is set, but no cache holds {name}" for name in unused]
+    return lines if method == "sspc" else [*lines, *similarity_notes(caches)]  # sspc looks at no label
 
 
-TRAINERS: dict[str, Callable[[Job, Any, list[int] | None, int], Summary]] = {
-    "drcl": _drcl,
-    "ciim": _ciim,
-    "sspc": _sspc,
-}
+def _summaries(method: str) -> tuple[Callable[[Any, float], str], Callable[[Any, float], str]]:
+    """What tells of one run, and of a group, by the method's name."""
+    from xfeat.cli import train_baseline_text, train_ciim_text, train_sspc_text, train_text
+
+    if method in ("drcl", "orthogonal"):
+        return train_text.summary, train_text.group_summary
+    if method == "sspc":
+        return train_sspc_text.summary, train_sspc_text.group_summary
+    if method == "ciim":
+        return train_ciim_text.summary, train_ciim_text.group_summary
+    return train_baseline_text.summary, train_baseline_text.group_summary
 
 
 def read_seeds(words: str) -> list[int]:
