@@ -2,6 +2,7 @@ import base64
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -94,3 +95,23 @@ def test_nothing_outside_the_root_is_opened(tmp_path: Path) -> None:
     (tmp_path / "in" / "m.csv").write_text("id,image\n1,../secret.png\n")
     with pytest.raises(InputError, match="leaves the root"):
         open_previews(tmp_path / "in" / "m.csv", {"image": "image"}, {})
+
+
+def test_a_video_is_a_few_frames_side_by_side(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "v.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for grey in range(0, 240, 20):
+            pixels = np.full((48, 64, 3), grey, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    (tmp_path / "m.csv").write_text("id,video\n1,v.mp4\n2,m.csv\n")
+    previews = open_previews(tmp_path / "m.csv", {"video": "video"}, {})
+    found = shown(previews, "video", "1")
+    assert (found.kind, found.width, found.height) == ("image", 4 * 64, 48)
+    with Image.open(io.BytesIO(base64.b64decode(found.content.removeprefix("data:image/png;base64,")))) as image:
+        greys = [image.convert("L").getpixel((64 * place + 32, 24)) for place in range(4)]
+    assert greys == pytest.approx([20, 80, 140, 200], abs=25)
+    assert greys == sorted(greys)
+    assert shown(previews, "video", "2").kind == "none"

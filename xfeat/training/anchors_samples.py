@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xfeat.backbones.images import open_rgb
 from xfeat.backbones.registry import backbone_kinds
 from xfeat.backbones.strokes import read_strokes
+from xfeat.backbones.video_frames import read_frames
 from xfeat.cache.columns import OK
 from xfeat.errors import InputError, SampleError
 from xfeat.extraction.decode import Decoder
@@ -21,6 +22,7 @@ from xfeat.samples.manifest import Kind, Samples, read_manifest
 
 SIDE = 96  # pixels of the longer side of a thumbnail
 COLOURS = 64
+FRAMES = 4  # of a video
 TEXT_LENGTH = 160
 MOST_POINTS = 400  # of a drawing
 MOST_AUDIO_BYTES = 96_000
@@ -136,6 +138,11 @@ def _are_files(samples: Samples) -> bool:
 def _image(path: Path) -> Preview:
     image = open_rgb(path)
     image.thumbnail((SIDE, SIDE))
+    return _drawn(image)
+
+
+def _drawn(image: Any) -> Preview:
+    """A small Pillow image as it is."""
     buffer = io.BytesIO()
     image.quantize(COLOURS).save(buffer, format="PNG", optimize=True)
     return Preview("image", _uri("image/png", buffer.getvalue()), image.width, image.height)
@@ -179,8 +186,23 @@ def _uri(media: str, content: bytes) -> str:
     return f"data:{media};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _video(path: Path) -> Preview:  # noqa: ARG001 (whatever it shows)
-    raise SampleError("no preview of a video")
+def _video(path: Path) -> Preview:
+    """A few frames side by side."""
+    try:
+        frames = read_frames(path, FRAMES, _small)
+    except ImportError:
+        raise SampleError("no preview of a video without the package av") from None
+    strip = frames[0].resize((sum(frame.width for frame in frames), max(frame.height for frame in frames)))
+    left = 0
+    for frame in frames:
+        strip.paste(frame, (left, 0))
+        left += frame.width
+    return _drawn(strip)
+
+
+def _small(frame: Any) -> Any:
+    frame.thumbnail((SIDE, SIDE))
+    return frame
 
 
 _MAKERS: dict[Kind, Callable[[Any], Preview]] = {

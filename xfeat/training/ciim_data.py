@@ -108,7 +108,7 @@ def _rows(
     kept = replace(selection, rows=selection.rows[there], labels=labels[there], val=selection.val[there])
     if kept.val.all():
         raise InputError(f"{cache.path}: no training row is of the chosen classes ({listed(chosen, 60)})")
-    holds_out = settings.val_fraction if settings.select == "best" else 0.0
+    holds_out = settings.val_fraction if settings.holds_out else 0.0
     kept = replace(kept, classes=len(chosen)).held_out(holds_out, cache.manifest.modality, seed)
     train, val = there[~kept.val], there[kept.val]
     features = rows.table.features[torch.from_numpy(train).to(device)]

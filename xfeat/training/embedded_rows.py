@@ -41,7 +41,8 @@ class Embeddings:
         unknown: rows left out because the run knows none of their classes, by modality.
         unknown_classes: classes of those rows, by modality.
         untrained: classes that a branch never trained on, by modality; empty for raw features.
-        notes: class names that look like one name written in two ways.
+        held_out: rows of split ``train`` that training held out and that stand for split ``val``, by modality.
+        notes: what looks wrong or is not as asked for, such as names of classes written in two ways.
         multi_label: whether a sample may have several classes.
         relevance: the run's rule of what is relevant among samples of several classes.
         weights: which weights made the vectors, ``raw`` or ``ema``, where a run has such; else empty.
@@ -61,6 +62,7 @@ class Embeddings:
     unknown: dict[str, int] = field(default_factory=dict)
     unknown_classes: dict[str, list[str]] = field(default_factory=dict)
     untrained: dict[str, list[str]] = field(default_factory=dict)
+    held_out: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     multi_label: bool = False
     relevance: str = "any"
@@ -84,10 +86,14 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Part:
-    """One modality: its rows, and what embeds them; None where features are taken as they are."""
+    """One modality: its rows, and what embeds them; None where features are taken as they are.
+
+    ``held`` (n,) marks rows of split ``train`` that stand for those of the split that is asked for; None for none.
+    """
 
     cache: FeatureCache
     branch: Embedder | None
+    held: NDArray[np.bool_] | None = None
 
     @property
     def similarity(self) -> Similarity:
@@ -131,6 +137,8 @@ def embed_parts(
 
 
 def _rows(part: Part, split: str | None, blocks: Blocks) -> Block:
+    if part.held is not None:
+        return blocks.load(part.cache, "train", tokens=part.wants_tokens).select(part.held)
     block = blocks.load(part.cache, split, tokens=part.wants_tokens)
     if not len(block):
         there = ", ".join(part.cache.manifest.counts.get("split", {}))

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from xfeat.cache import FeatureCache, Manifest
 from xfeat.errors import InputError
@@ -16,6 +18,7 @@ from xfeat.training.asked import by_modality, choose_classes, started
 from xfeat.training.classes import union_of_classes
 from xfeat.training.embedded_rows import Blocks, Embeddings, Part, embed_parts
 from xfeat.training.growth import untrained_classes
+from xfeat.training.held_out import VAL, held_out_mask
 from xfeat.training.loading import load_branch
 from xfeat.training.run import SSPC, Run, RunConfig, Source
 from xfeat.training.sspc_store import Weights
@@ -44,7 +47,7 @@ def embed_run(
 
     Protocols of labels leave out rows without one; a row of several classes keeps those that the run knows. The
     instance protocol needs pair keys and no labels. The zero-shot-retrieval protocol asks for the classes that the run
-    was not trained on.
+    was not trained on. Where a cache has no rows of split ``val``, those that training held out stand for them.
 
     Args:
         path: the run directory.
@@ -72,7 +75,7 @@ def embed_run(
     run = Run(path)
     config = run.load_config()
     opened = _caches(run, config, on, allow_changed=allow_changed)
-    if protocol is None and config.method in PAIRED:
+    if protocol is None and (config.method in PAIRED or not config.classes):  # without labels there are keys alone
         protocol = INSTANCE
     found = started(list(opened.values()), protocol)
     anything = bool(on) or found.protocol in ANY_CLASS
@@ -85,7 +88,8 @@ def embed_run(
     choose_classes(found, classes, _seen(run, config, classes), opened.values(), gallery_classes)
     if (trained := config.settings.get("classes")) and not (classes or on):
         found.notes.append(f"trained on {len(trained)} of {len(config.classes)} classes: `xfeat domains` splits them")
-    return _embed(run, config, opened, split, device, found, weights, blocks or Blocks(), elsewhere=anything)
+    held = _held_out(run, config, opened, found) if split == VAL and not on else {}
+    return _embed(run, config, opened, split, device, found, weights, blocks or Blocks(), held, elsewhere=anything)
 
 
 def embed_zero_shot(
@@ -135,7 +139,7 @@ def embed_zero_shot(
         found = started(list(caches.values()), ZERO_SHOT)
         found.classes = names
         choose_classes(found, classes, seen, everything, "unseen")
-        made.append(_embed(run, config, caches, rows, device, found, weights, blocks, elsewhere=True))
+        made.append(_embed(run, config, caches, rows, device, found, weights, blocks, {}, elsewhere=True))
     return made[0], made[1]
 
 
@@ -148,6 +152,7 @@ def _embed(
     found: Embeddings,
     weights: Weights,
     blocks: Blocks,
+    held: Mapping[str, NDArray[np.bool_]],
     *,
     elsewhere: bool,
 ) -> Embeddings:
@@ -161,12 +166,32 @@ def _embed(
                 f"{cache.path} has tokens of {cache.manifest.token_dim} dimensions, the {name} branch of {run.path} "
                 f"reads tokens of {branch.note['in_dim']}: extract them as those of the run's cache"
             )
-        parts[name] = Part(cache, branch)
+        parts[name] = Part(cache, branch, held.get(name))
         if "untrained_classes" in branch.note and not elsewhere:
             found.untrained[name] = untrained_classes(run, config.classes, branch.note)
         found.weights = str(branch.note.get("shown", ""))
         found.both_weights = bool(found.weights and branch.note.get("settings", {}).get("ema"))
     return embed_parts(parts, split, device, found, blocks)
+
+
+def _held_out(
+    run: Run, config: RunConfig, caches: Mapping[str, FeatureCache], found: Embeddings
+) -> dict[str, NDArray[np.bool_]]:
+    """Rows that training held out, of modalities without a split ``val``; ``found`` says so."""
+    held = {}
+    for name, cache in caches.items():
+        mask = held_out_mask(run, config, cache, load_note(run.branch_file(name).with_suffix(".json")))
+        if mask is not None:
+            held[name], found.held_out[name] = mask, int(mask.sum())
+    if held and found.protocol == INSTANCE:
+        raise InputError(
+            f"{caches[next(iter(held))].path}: no rows in split 'val'; every modality held out rows of its own, which "
+            "are no pairs: give the caches a val split"
+        )
+    if held:
+        counts = ", ".join(f"{name} {count:,}" for name, count in found.held_out.items())
+        found.notes.append(f"split val: rows of split train that training held out ({counts})")
+    return held
 
 
 def _seen(run: Run, config: RunConfig, choice: str | Sequence[str] | None) -> list[str]:

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from xfeat.cache import Block, FeatureCache
+from xfeat.errors import InputError
 from xfeat.evaluation.embedded import Array, Embedded
 from xfeat.evaluation.gap import NO_GAP, ROWS, Gap, measure_gap, sample_rows
 from xfeat.progress import progress
@@ -113,6 +114,8 @@ def run_gaps(path: Path, asked: Asked, found: Embeddings, device: torch.device, 
     """
     blocks = blocks or Blocks()
     runs = members(path) if is_group(path) else {Run(path).load_config().seed: path}
+    if found.held_out and len(runs) > 1:
+        raise InputError(f"{path}: every seed held out rows of its own: measure the gap of one run")
     looked = rows_of_run(next(iter(runs.values())), asked, found, blocks)
     by_seed: dict[str, dict[int, Gap]] = {}
     with progress(f"gap {path.name}", len(runs)) as advance:
@@ -195,7 +198,8 @@ def _looked(
     looked = {}
     for name, ids in found.ids.items():
         cache = caches[name]
-        block = blocks.load(cache, asked.split, tokens=Part(cache, branches.get(name)).wants_tokens)
+        split = "train" if name in found.held_out else asked.split
+        block = blocks.load(cache, split, tokens=Part(cache, branches.get(name)).wants_tokens)
         place = {own: row for row, own in enumerate(block.ids)}
         keys = None if block.pair is None else [block.pair[place[own]] for own in ids]
         rows = sorted(sample_rows(ids, keys or [""] * len(ids), count))
