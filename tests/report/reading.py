@@ -41,5 +41,9 @@ class Page(HTMLParser):
         """What a section says, or what stands before all of them."""
         return " ".join(" ".join(self.said[section]).split())
 
+    def levels(self) -> list[int]:
+        """Of the headings, in their order."""
+        return [int(tag[1]) for tag, _ in self.tags if tag in ("h1", "h2", "h3", "h4", "h5", "h6")]
+
     def named(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.evaluation.pairs import QUICK, write_paired
 from tests.training.building import Blobs, blobs
 from xfeat.cache import FeatureCache
 from xfeat.evaluation.embedded import Embedded
@@ -23,7 +22,6 @@ from xfeat.report.subject import Subject, open_subject
 from xfeat.training.asked import Asked
 from xfeat.training.embedding import Embeddings
 from xfeat.training.gaps import run_gaps
-from xfeat.training.sspc import train as train_sspc
 
 CPU, TEST = torch.device("cpu"), Asked("test")
 
@@ -49,11 +47,14 @@ def test_about_names_what_decided_the_numbers(subject: Subject) -> None:
     assert facts["method"].startswith("drcl: ")
     assert (facts["seed"], facts["classes"]) == ("0", "3")
     assert f"torch {torch.__version__}" in facts["versions"]
-    modalities, changed = tables(section)
-    assert [row[0] for row in modalities.rows] == ["image", "text"]
-    image = dict(zip(modalities.header, modalities.rows[0], strict=True))
-    assert (image["features"], image["rows"], image["dim"], image["out"]) == ("blobs", "60", "12", "12")
+    features, branches, changed = tables(section)
+    assert [row[0] for row in features.rows] == [row[0] for row in branches.rows] == ["image", "text"]
+    image = dict(zip(features.header, features.rows[0], strict=True))
+    source = subject.config.modalities["image"]
+    assert (image["backbone"], image["weights"], image["rows"], image["dim"]) == ("blobs", "none", "60", "12")
+    assert (image["fingerprint"], image["content"]) == (source.fingerprint[:12], source.content[:12])
     assert not image["cache"].startswith("/")
+    assert dict(zip(branches.header, branches.rows[0], strict=True))["out"] == "12"
     assert ["hidden", "16", "by size"] in changed.rows
     assert all(value != default for _, value, default in changed.rows)
     (folded,) = [block for block in section.blocks if isinstance(block, Facts) and block.folded]
@@ -66,7 +67,7 @@ def test_about_survives_a_cache_that_is_gone(trained: Path, subject: Subject, tm
     (tmp_path / "run" / "config.yaml").write_text(config.replace("caches", "gone"))
     lost = replace(subject, path=tmp_path / "run", runs={0: tmp_path / "run"})
     lost = replace(lost, config=lost.first.load_config())
-    assert [row[1] for row in tables(about(lost))[0].rows] == ["–", "–"]
+    assert [row[1:3] for row in tables(about(lost))[0].rows] == [["–", "–"], ["–", "–"]]
 
 
 def test_about_lists_the_members_of_a_group(group: Path) -> None:
@@ -96,11 +97,10 @@ def test_retrieval_is_the_evaluation(subject: Subject, group: Path) -> None:
     document = subject.answer.document
     (table,) = tables(section)
     assert [row[0] for row in table.rows] == ["image → text", "text → image"]
-    assert table.rows[0][1:] == [
-        *(f"{document['pairs']['image->text'][name]:.3f}" for name in ("mAP@all", "mAP@50")),
-        "20",
-        "20",
-    ]
+    numbers = dict(zip(table.header, table.rows[0], strict=True))
+    for name in ("mAP@all", "mAP@50"):
+        assert numbers[name] == f"{document['pairs']['image->text'][name]:.3f}"
+    assert (numbers["queries"], numbers["gallery"]) == ("20", "20")
     assert table.last[0][1] == f"{document['mean']['mAP@all']:.3f}"
     assert table.last[1][1] == f"{document['mean']['chance mAP@all']:.3f}"
     several = open_subject(group, TEST, CPU)
@@ -167,10 +167,9 @@ def test_the_ten_most_frequent_classes_have_colours(tmp_path: Path, subject: Sub
     assert 'class="grey"' in str(pictures(section)[1].items[0].svg)
 
 
-def test_classes_are_shown_where_the_protocol_needs_none(tmp_path: Path) -> None:
-    train_sspc(write_paired(tmp_path, "image", "text"), tmp_path / "run", QUICK)
-    subject = open_subject(tmp_path / "run", TEST, CPU)
-    assert [key.name for key in pictures(maps(subject, most=24))[1].keys] == ["ant", "bee", "cow", "dog"]
+def test_classes_are_shown_where_the_protocol_needs_none(paired: Path) -> None:
+    subject = open_subject(paired, TEST, CPU)
+    assert [key.name for key in pictures(maps(subject, most=24))[1].keys] == ["ant", "bee & <b>"]
     (table,) = tables(retrieval(subject))
     assert table.header[1:6] == ["R@1", "R@5", "R@10", "R@50", "MedR"]
 

@@ -11,6 +11,8 @@ from xfeat.report.subject import Subject
 from xfeat.training.run import RunConfig
 from xfeat.training.store import load_note
 
+SHORT = 12  # digits of a digest
+
 
 def about(subject: Subject) -> Section:
     """Everything that decided the numbers."""
@@ -25,7 +27,7 @@ def about(subject: Subject) -> Section:
         facts.append(("classes", f"{len(config.classes):,}"))
     facts.append(("versions", ", ".join(f"{name} {version}" for name, version in config.versions.items())))
     notes = {name: load_note(subject.first.branch_file(name).with_suffix(".json")) for name in config.modalities}
-    blocks: list[Block] = [Facts(facts), _modalities(subject, notes)]
+    blocks: list[Block] = [Facts(facts), _features(subject), _branches(notes)]
     changed = _changed(config)
     if changed:
         blocks.append(
@@ -40,36 +42,45 @@ def about(subject: Subject) -> Section:
     return Section("about", "What was run", blocks=blocks)
 
 
-def _modalities(subject: Subject, notes: Mapping[str, Mapping[str, Any]]) -> Table:
+def _features(subject: Subject) -> Table:
     rows = []
     for name, source in subject.config.modalities.items():
-        note = notes[name]
-        rows.append(
-            [
-                name,
-                _backbone(subject, name),
-                source.relative,
-                f"{source.rows:,}",
-                f"{source.dim:,}",
-                _said(note.get("out_dim")),
-                _said(note.get("train_rows")),
-                _said(note.get("epoch")),
-                str(note.get("sha256", ""))[:8],
-            ]
-        )
-    header = ["modality", "features", "cache", "rows", "dim", "out", "trained on", "epoch", "branch"]
-    return Table(header, rows, words=3, title="Modalities", caption="Caches are named from the run's folder.")
+        made = _made(subject, name)
+        backbone = str(made.get("backbone") or made.get("family") or "–")
+        weights = _weights(made)[:SHORT] or ("none" if made else "–")
+        content = [source.fingerprint[:SHORT], source.content[:SHORT], f"{source.rows:,}", f"{source.dim:,}"]
+        rows.append([name, backbone, weights, *content, source.relative])
+    header = ["modality", "backbone", "weights", "fingerprint", "content", "rows", "dim", "cache"]
+    caption = "Weights, fingerprint (all that decided the features) and content (features and columns): "
+    caption += f"the first {SHORT} digits of SHA-256. Caches are named from the run's folder."
+    return Table(header, rows, words=5, title="Features", caption=caption)
 
 
-def _backbone(subject: Subject, modality: str) -> str:
-    """What made the features, in a word; nothing where the cache is gone."""
+def _branches(notes: Mapping[str, Mapping[str, Any]]) -> Table:
+    fields = ("out_dim", "train_rows", "epoch")
+    rows = [
+        [name, *(_said(note.get(field)) for field in fields), str(note.get("sha256", ""))[:SHORT]]
+        for name, note in notes.items()
+    ]
+    return Table(["modality", "out", "trained on", "epoch", "branch"], rows, title="Branches")
+
+
+def _made(subject: Subject, modality: str) -> Mapping[str, Any]:
+    """The fingerprint of the features; nothing where the cache is gone."""
     try:
         source = subject.config.modalities[modality]
         cache: FeatureCache = subject.first.open_cache(modality, source, allow_changed=True)
     except InputError:
-        return "–"
-    config = cache.manifest.fingerprint
-    return str(config.get("backbone") or config.get("family") or "–")
+        return {}
+    return cache.manifest.fingerprint
+
+
+def _weights(made: Any) -> str:
+    """The digest of a backbone's weights, wherever its fingerprint has it; empty where it has none."""
+    if not isinstance(made, Mapping):
+        return ""
+    own = made.get("weights_sha256")
+    return str(own) if own else next((found for one in made.values() if (found := _weights(one))), "")
 
 
 def _changed(config: RunConfig) -> list[list[str]]:

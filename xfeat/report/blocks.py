@@ -6,6 +6,8 @@ from typing import ClassVar, TypeAlias
 
 from markupsafe import Markup
 
+from xfeat.report.media import Shown
+
 COLOURS = 10  # the page's palette; -1 is grey
 
 
@@ -30,6 +32,69 @@ class Table:
     words: int = 1
     title: str = ""
     caption: str = ""
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Numbers as cells of a colour that deepens from ``low`` to ``high``; None is a cell without a number.
+
+    ``groups`` are names over so many columns each, ``columns`` names under them; ``ends`` are columns of words after
+    them, with their names. A row is its name, its numbers, and its words.
+    """
+
+    kind: ClassVar[str] = "heat"
+    groups: Sequence[tuple[str, int]]
+    columns: Sequence[str]
+    ends: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[float | None], Sequence[str]]]
+    low: float
+    high: float
+    first: str = ""
+    title: str = ""
+    caption: str = ""
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Item:
+    """A sample on the page: its id, its classes, and what it looks or sounds like, where that is known."""
+
+    id: str
+    modality: str
+    classes: str
+    shown: Shown | None = None
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A place of a ranking, from 1: what stands there, its score in words, and whether it is right."""
+
+    place: int
+    item: Item
+    score: str
+    right: bool
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query, how well it did in words, and the first places of its ranking."""
+
+    item: Item
+    says: str
+    hits: Sequence[Hit]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Queries of one direction in groups, each with a name; a folded block that is not ``printed`` stays closed."""
+
+    kind: ClassVar[str] = "examples"
+    groups: Sequence[tuple[str, Sequence[Query]]]
+    title: str = ""
+    caption: str = ""
+    folded: bool = False
+    printed: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,7 +157,7 @@ class Pictures:
     folded: bool = False
 
 
-Block: TypeAlias = Facts | Table | BarGrid | Pictures
+Block: TypeAlias = Facts | Table | Heat | BarGrid | Pictures | Examples
 
 
 @dataclass(frozen=True)

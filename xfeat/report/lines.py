@@ -20,6 +20,7 @@ class Line:
 
     colour: int
     points: Sequence[tuple[float, float]]
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,28 +46,31 @@ class Axis:
         return [place * step for place in range(first, last + 1)]
 
 
-def line_chart(lines: Sequence[Line], below: str) -> Markup:
+def line_chart(lines: Sequence[Line], below: str, *, shares: bool = False) -> Markup:
     """Draw lines over a grid.
 
     Args:
         lines: one or more; a single point is drawn as one.
         below: what the horizontal axis counts, in whole numbers.
+        shares: both axes are shares instead, from 0 to 1, so that charts compare.
     """
-    xs = [x for line in lines for x, _ in line.points]
-    ys = [y for line in lines for _, y in line.points]
+    xs = [0.0, 1.0] if shares else [x for line in lines for x, _ in line.points]
+    ys = [0.0, 1.0] if shares else [y for line in lines for _, y in line.points]
     across, up = Axis(min(xs), max(xs), LEFT, WIDTH - RIGHT), Axis(min(ys), max(ys), HEIGHT - BOTTOM, TOP)
     parts = []
     for tick in up.ticks():
         y = up.place(tick)
         parts.append(Markup('<path class="grid" d="M{} {:.1f}H{}"/>').format(LEFT, y, WIDTH - RIGHT))
         parts.append(Markup('<text class="beside" x="{}" y="{:.1f}">{}</text>').format(LEFT - 6, y + 4, _number(tick)))
-    parts += [_below(across.place(tick), HEIGHT - BOTTOM + 15, _number(tick)) for tick in across.ticks(whole=True)]
+    parts += [
+        _below(across.place(tick), HEIGHT - BOTTOM + 15, _number(tick)) for tick in across.ticks(whole=not shares)
+    ]
     parts.append(_below((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, below))
     for line in lines:
         path = "L".join(f"{across.place(x):.1f} {up.place(y):.1f}" for x, y in line.points)
         path += "h.01" if len(line.points) == 1 else ""
-        point = " point" if len(line.points) == 1 else ""
-        parts.append(Markup('<path class="line{} c{}" d="M{}"/>').format(point, line.colour, path))
+        kind = " point" if len(line.points) == 1 else " dashed" if line.dashed else ""
+        parts.append(Markup('<path class="line{} c{}" d="M{}"/>').format(kind, line.colour, path))
     return Markup('<svg class="chart" viewBox="0 0 {} {}">{}</svg>').format(WIDTH, HEIGHT, Markup("").join(parts))
 
 

@@ -1,0 +1,71 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.report.reading import Page
+from xfeat.compare.comparison import compare
+from xfeat.errors import InputError
+from xfeat.report.about import about
+from xfeat.report.blocks import BarGrid, Table
+from xfeat.report.comparison import compared, comparison
+from xfeat.report.page import make_report, write_report
+from xfeat.report.retrieval import retrieval
+from xfeat.training.asked import Asked
+from xfeat.training.embedding import Blocks
+
+CPU, TEST = torch.device("cpu"), Asked("test")
+
+
+def test_the_section_is_the_comparison(group: Path, trained: Path) -> None:
+    found = compare([group, trained], TEST, CPU, labels=["several", "tiny"], resamples=200)
+    section = compared(found)
+    runs, pairs, differences = [block for block in section.blocks if isinstance(block, Table)]
+    for row, run in zip(runs.rows, found.runs, strict=True):
+        spread = "" if run.spread is None else f" ± {run.spread:.3f}"
+        interval = f"{run.interval[0]:.3f} to {run.interval[1]:.3f}"
+        assert row[:5] == [run.label, "drcl", ", ".join(map(str, run.seeds)), f"{run.mean:.3f}{spread}", interval]
+    assert {len(run.seeds) for run in found.runs} == {1, 2}
+    assert [row[0] for row in pairs.rows] == ["image → text", "text → image"]
+    assert list(pairs.header[1:]) == [run.label for run in found.runs]
+    (one,) = found.comparisons
+    assert differences.rows[0][:3] == [
+        f"{one.a} − {one.b}",
+        "real" if one.real else "may be chance",
+        f"{one.difference:+.3f}",
+    ]
+    real = compared(replace(found, comparisons=(replace(one, real=not one.real, d_z=None, p_holm=1e-6),)))
+    (row,) = [block for block in real.blocks if isinstance(block, Table)][2].rows
+    assert row[1] == ("may be chance" if one.real else "real")
+    assert row[4:6] == ["< 0.0001", "–"]
+    (grid,) = [block for block in section.blocks if isinstance(block, BarGrid)]
+    assert [bar.length for bar in grid.items[0].bars] == [run.mean for run in found.runs]
+    ranks = compared(replace(found, lower_is_better=True))
+    assert not [block for block in ranks.blocks if isinstance(block, BarGrid)]
+
+
+def test_runs_that_cannot_be_compared_are_shown_all_the_same(trained: Path, paired: Path) -> None:
+    section = comparison([trained, paired], ["a", "b"], TEST, CPU, Blocks())
+    assert section.blocks == ()
+    assert section.notes[0].startswith("These runs are not compared: a and b have different")
+
+
+def test_a_page_of_several_runs(group: Path, trained: Path, tmp_path: Path) -> None:
+    report = make_report([group, trained], TEST, CPU, [about, retrieval])
+    write_report(tmp_path / "a.html", report)
+    page = Page(tmp_path / "a.html")
+    keys = ["comparison", "run1-about", "run1-retrieval", "run2-about", "run2-retrieval"]
+    assert [one["id"] for one in page.named("section")] == keys
+    links = [str(link["href"]) for link in page.named("a")]
+    ids = [f"#{one['id']}" for _, one in page.tags if "id" in one]
+    assert sorted(links) == sorted(ids)
+    assert page.levels()[:3] == [1, 2, 3]
+    assert all(after <= before + 1 for before, after in zip(page.levels(), page.levels()[1:], strict=False))
+    assert "Report on several, tiny" in page.words()
+    assert "several − tiny" in page.words("comparison") or "tiny − several" in page.words("comparison")
+
+
+def test_a_run_is_named_once(trained: Path) -> None:
+    with pytest.raises(InputError, match="is named twice"):
+        make_report([trained, trained.parent / "." / trained.name], TEST, CPU)

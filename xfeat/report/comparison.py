@@ -1,0 +1,114 @@
+"""The section that sets several runs side by side: means over seeds, and which differences are more than chance."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from xfeat.compare.comparison import Comparison, compare
+from xfeat.errors import InputError
+from xfeat.report.blocks import Bar, BarGrid, Bars, Block, Section, Table
+from xfeat.training.asked import Asked
+from xfeat.training.embedding import Blocks
+
+MOST_PAIRS = 12  # columns of the table by pair
+
+
+def comparison(
+    paths: Sequence[Path], names: Sequence[str], asked: Asked, device: torch.device, blocks: Blocks
+) -> Section:
+    """Runs and groups on the same rows; runs that cannot be compared have a section that says why.
+
+    Args:
+        paths: of runs and groups, two or more.
+        names: theirs, all different.
+        asked: of the evaluation.
+        device: where to compute.
+        blocks: rows that were read.
+    """
+    try:
+        found = compare(paths, asked, device, labels=names, blocks=blocks)
+    except InputError as error:
+        return Section("comparison", "Comparison", notes=[f"These runs are not compared: {error}"])
+    return compared(found)
+
+
+def compared(found: Comparison) -> Section:
+    """Tables of a comparison: runs, their ordered pairs, and the differences between them."""
+    cover = f"{1 - found.alpha:.0%}"
+    rows = ", ".join(f"{count:,} of {name}" for name, count in found.rows.items())
+    lead = [
+        f"{found.metric}, protocol {found.protocol['name']}, on the same rows of split {found.protocol['split']} "
+        f"({rows}): mean over ordered pairs of modalities, ± standard deviation over seeds, with {cover} intervals by "
+        f"{found.resamples:,} resamples of the {found.unit}s and the seeds. The best comes first.",
+    ]
+    blocks: list[Block] = []
+    if not found.lower_is_better:
+        blocks.append(_bars(found))
+    blocks.append(_runs(found, cover))
+    pairs = list(dict.fromkeys(pair for run in found.runs for pair in run.pairs))
+    if 1 < len(pairs) <= MOST_PAIRS:
+        blocks.append(_pairs(found, pairs))
+    blocks.append(_differences(found, cover))
+    return Section("comparison", "Comparison", lead, blocks)
+
+
+def _bars(found: Comparison) -> BarGrid:
+    bars = [Bar(run.label, min(1.0, max(0.0, run.mean)), _number(run.mean, run.spread)) for run in found.runs]
+    mark = found.chance or 0.0
+    return BarGrid([Bars(found.metric, bars, "0", "1", mark, f"chance, {mark:.3f}")])
+
+
+def _runs(found: Comparison, cover: str) -> Table:
+    rows = []
+    for run in found.runs:
+        each = "the same for all" if run.deterministic else ", ".join(f"{one:.3f}" for one in run.by_seed)
+        seeds = ", ".join(map(str, run.seeds))
+        interval = _interval(run.interval)
+        rows.append([run.label, run.method, seeds, _number(run.mean, run.spread), interval, each])
+    last = [] if found.chance is None else [["chance", "", "", f"{found.chance:.3f}", "", ""]]
+    header = ["run", "method", "seeds", found.metric, f"{cover} interval", "by seed"]
+    return Table(header, rows, last, words=3, title="Methods and seeds")
+
+
+def _pairs(found: Comparison, pairs: Sequence[str]) -> Table:
+    rows = [
+        [pair.replace("->", " → "), *(_number(run.pairs[pair].mean, run.pairs[pair].spread) for run in found.runs)]
+        for pair in pairs
+    ]
+    return Table(["query → gallery", *(run.label for run in found.runs)], rows, title=f"{found.metric} by pair")
+
+
+def _differences(found: Comparison, cover: str) -> Table:
+    rows = [
+        [
+            f"{one.a} − {one.b}",
+            "real" if one.real else "may be chance",
+            f"{one.difference:+.3f}",
+            _interval(one.interval, sign="+"),
+            _p(one.p_holm),
+            "–" if one.d_z is None else f"{one.d_z:+.2f}",
+            f"{one.won:.0%} / {one.tied:.0%} / {one.lost:.0%}",
+        ]
+        for one in found.comparisons
+    ]
+    header = ["difference", "verdict", found.metric, f"{cover} interval", "p", "effect d_z", "better / equal / worse"]
+    test = "over all sign patterns" if found.exact else f"over {found.resamples:,} random sign patterns"
+    caption = (
+        f"p: two-sided randomisation test over {found.units:,} {found.unit}s {test}, by Holm's method for "
+        f"{len(rows)} comparison{'s' if len(rows) != 1 else ''}. Real: p is below {found.alpha:g} and the interval "
+        "does not hold 0. Last column: shares of the queries that the first does better, equally or worse by."
+    )
+    return Table(header, rows, words=2, title="Differences", caption=caption)
+
+
+def _number(mean: float, spread: float | None) -> str:
+    return f"{mean:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
+
+
+def _interval(ends: tuple[float, float], sign: str = "") -> str:
+    return f"{ends[0]:{sign}.3f} to {ends[1]:{sign}.3f}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
