@@ -9,7 +9,22 @@ from tests.cli.conftest import Xfeat
 from xfeat import __version__
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["demo", "extract", "import", "train", "add", "join", "eval", "methods", "backbones", "prior", "cache"]
+COMMANDS = [
+    "demo",
+    "extract",
+    "import",
+    "check",
+    "train",
+    "add",
+    "join",
+    "eval",
+    "compare",
+    "search",
+    "methods",
+    "backbones",
+    "prior",
+    "cache",
+]
 GROUPS = {"prior": ("show", "export", "import"), "cache": ("info", "verify", "export")}
 HEAVY = {"torch", "open_clip", "sklearn", "scipy", "numpy", "h5py", "pydantic", "rich", "PIL", "safetensors"}
 

@@ -164,7 +164,12 @@ def test_the_backbone_must_be_the_one(cache: FeatureCache, samples: Samples, tmp
 
 @pytest.mark.parametrize(
     ("dtype", "precision", "tolerance"),
-    [("float32", None, 1e-4), ("float16", "fp32", 2e-3), ("float32", "fp16 autocast", 1e-2), ("float16", "bf16 autocast", 5e-2)],
+    [
+        ("float32", None, 1e-4),
+        ("float16", "fp32", 2e-3),
+        ("float32", "fp16 autocast", 1e-2),
+        ("float16", "bf16 autocast", 5e-2),
+    ],
 )
 def test_tolerance_goes_by_what_was_rounded(
     samples: Samples, tmp_path: Path, dtype: Any, precision: str | None, tolerance: float

@@ -15,6 +15,8 @@ from xfeat.cli.add_class import add_class
 from xfeat.cli.anchors import anchors_app
 from xfeat.cli.backbones import backbones
 from xfeat.cli.cache import cache_app
+from xfeat.cli.check import check
+from xfeat.cli.compare import compare
 from xfeat.cli.demo import demo
 from xfeat.cli.domains import domains
 from xfeat.cli.eval import evaluate
@@ -24,6 +26,8 @@ from xfeat.cli.join import join
 from xfeat.cli.methods import methods
 from xfeat.cli.prior import prior_app
 from xfeat.cli.report import report
+from xfeat.cli.search import search
+from xfeat.cli.sweep import sweep
 from xfeat.cli.train import train
 from xfeat.errors import XfeatError
 
@@ -68,7 +72,24 @@ def _resumable(command: _Command) -> _Command:
     return run
 
 
-for _command in (demo, extract, import_, train, add, add_class, join, evaluate, report, domains, methods, backbones):
+for _command in (
+    demo,
+    extract,
+    import_,
+    check,
+    train,
+    add,
+    add_class,
+    join,
+    evaluate,
+    compare,
+    search,
+    sweep,
+    report,
+    domains,
+    methods,
+    backbones,
+):
     app.command({import_: "import", evaluate: "eval"}.get(_command))(_resumable(_command))
 for _name, _group in (("prior", prior_app), ("anchors", anchors_app), ("cache", cache_app)):
     for _known in _group.registered_commands:

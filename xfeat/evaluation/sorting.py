@@ -9,6 +9,7 @@ Complexity of Parallel Sorting", IEEE Trans. Computers 1985 ("columnsort"), unti
 import time
 from functools import cache
 from itertools import cycle
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 _PIECE = 512
 _SHORT = 1024  # rows that are no longer gain nothing
+_TRIAL = Lock()
 
 
 def sortable_width(width: int, dtype: np.dtype[Any]) -> int:
@@ -40,7 +42,10 @@ def sort_rows(table: NDArray[np.signedinteger[Any]]) -> None:
 
 
 def _in_pieces(width: int, dtype: np.dtype[Any]) -> bool:
-    return dtype.itemsize == 4 and width > _SHORT and _pieces_are_faster()
+    if dtype.itemsize != 4 or width <= _SHORT:
+        return False
+    with _TRIAL:  # two threads that try at once might not agree
+        return _pieces_are_faster()
 
 
 def _sort_in_pieces(table: NDArray[Any]) -> None:
