@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xfeat.evaluation.meanings import meanings
 from xfeat.report.blocks import Section, Table
 from xfeat.report.subject import Subject
 from xfeat.training.classes import support_lines
@@ -30,8 +31,7 @@ def retrieval(subject: Subject) -> Section:
     chance = {name: document["mean"].get(CHANCE + name) for name in metrics}
     last = [["mean", *_cells(metrics, document["mean"], spread["mean"]), "", ""]]
     last.append(["chance", *_cells(metrics, chance, {}), "", ""])
-    caption = "Query modality first. Chance is a random ranking's mean over the same pairs. Ties count with their "
-    caption += "expected value."
+    caption = f"Query modality first. Chance is a random ranking's mean over the same pairs. {_sentence(stated)}"
     if subject.several:
         caption += f" Means over {len(subject.runs)} seeds, ± standard deviation."
     lead = f"Protocol {stated['name']} (relevant: {stated['relevance']}), compared by {stated['similarity']}, on rows "
@@ -59,6 +59,12 @@ def retrieval(subject: Subject) -> Section:
     ]
     table = Table(["query → gallery", *metrics, "queries", "gallery"], rows, last, caption=caption)
     return Section("retrieval", "Retrieval", [lead], [table], notes)
+
+
+def _sentence(stated: Mapping[str, Any]) -> str:
+    """What the metrics are."""
+    words = "; ".join(meanings(stated))
+    return words[0].upper() + words[1:] + "."
 
 
 def _cells(names: Sequence[str], values: Mapping[str, Any], spread: Mapping[str, Any]) -> list[str]:
