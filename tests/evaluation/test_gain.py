@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfeat.evaluation.gain import cumulated_discounts, gain_of_block, graded
+from xfeat.evaluation.discounts import cumulated_discounts
+from xfeat.evaluation.gain import gain_of_block, graded
 from xfeat.evaluation.ties import Cut
 
 CUTS: list[Cut] = [None, 1, 3, 4, 1000]

@@ -55,6 +55,7 @@ def test_numpy_and_torch_find_the_same(dtype: torch.dtype, seed: int, rows: int,
     for one, two in zip(found.certain, other.certain, strict=True):
         assert torch.equal(one.hits, two.hits)
         torch.testing.assert_close(one.sums, two.sums, rtol=0, atol=1e-11)
+        torch.testing.assert_close(one.discounted, two.discounted, rtol=0, atol=1e-11)
 
 
 @settings(max_examples=25)

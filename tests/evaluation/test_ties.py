@@ -47,7 +47,7 @@ def from_groups(groups: list[list[int]], cut: Cut, denominator: Denominator) -> 
     )
     nothing = torch.zeros(1, dtype=torch.float64)
     relevant = torch.tensor([int(before[-1])])
-    return float(expected_average_precision(tied, Certain(nothing, nothing), relevant, cut, denominator))
+    return float(expected_average_precision(tied, Certain(nothing, nothing, nothing), relevant, cut, denominator))
 
 
 @pytest.mark.parametrize("denominator", DENOMINATORS)

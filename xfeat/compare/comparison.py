@@ -86,7 +86,7 @@ def compared(
     with progress("resampling", resamples) as advance:
         samples = bootstrap_means(values, units, resamples, seed, advance)
     runs = [_run(one, samples[one.label], alpha) for one in scored]
-    runs.sort(key=lambda run: run.mean if lower else -run.mean)
+    runs.sort(key=lambda run: (run.mean if lower else -run.mean, run.label))
     order = [run.label for run in runs]
     if against is None:
         made = [(a, b) for place, a in enumerate(order) for b in order[place + 1 :]]

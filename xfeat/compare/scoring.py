@@ -76,9 +76,14 @@ def score(path: Path, label: str, asked: Asked, metric: str | None, device: torc
         blocks: rows that were read already.
 
     Raises:
-        InputError: no such run, what is asked for does not fit it, or a metric that is no mean over queries.
+        InputError: no such run, what is asked for does not fit it, a metric that is no mean over queries, or a group
+            whose seeds held out different rows.
     """
     answer = evaluate_path(path, asked, device, blocks)
+    if answer.found.held_out and len(answer.results) > 1:
+        raise InputError(
+            f"{path}: every seed held out rows of its own: compare runs of one seed, or give the caches a val split"
+        )
     first = next(iter(answer.results.values()))
     name = _metric(first, metric)
     own = RANK if name == MEAN_RANK else name

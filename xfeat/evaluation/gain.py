@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xfeat.evaluation.discounts import cumulated_discounts
+from xfeat.evaluation.places import Places
 from xfeat.evaluation.standing import standing
-from xfeat.evaluation.ties import Cut, segment_sums
+from xfeat.evaluation.ties import Cut, expected_discounted, segment_sums
 
 Gain: TypeAlias = Literal["exponential", "linear"]
 GAINS = {"exponential": "2^g - 1, g classes shared", "linear": "g, classes shared"}
@@ -84,16 +86,26 @@ def gain_of_block(block: Tensor, gains: Tensor, cuts: Sequence[Cut]) -> Cumulate
     return CumulatedGain(expected, _ideal(gains, total, cuts, discounts), total)
 
 
+def gain_of_places(found: Places, cuts: Sequence[Cut]) -> CumulatedGain:
+    """Discounted cumulative gain of rankings whose places are known, where each relevant item is worth 1.
+
+    Args:
+        found: of q queries.
+        cuts: those that the places were found for.
+    """
+    width, total = found.groups.gallery, found.relevant
+    discounts = cumulated_discounts(width, total.device)
+    sums = [
+        expected_discounted(found.groups, certain, cut, discounts)
+        for cut, certain in zip(cuts, found.certain, strict=True)
+    ]
+    ideal = [discounts[total if cut is None else total.clamp(max=cut)] for cut in cuts]
+    return CumulatedGain(torch.stack(sums, 1), torch.stack(ideal, 1), total.double())
+
+
 def graded(shared: Tensor, gain: Gain) -> Tensor:
     """Gains of items by how many classes they share with the query, 2^g - 1 or g, of the shape and dtype of these."""
     return shared.exp2().round_().sub_(1) if gain == "exponential" else shared
-
-
-def cumulated_discounts(last: int, device: torch.device) -> Tensor:
-    """(last + 1,) float64: 0, and the sums of 1/log2(rank + 1) over the first 1, 2, ..., ``last`` ranks."""
-    sums = torch.zeros(last + 1, dtype=torch.float64)
-    torch.cumsum(1 / torch.arange(2, last + 2, dtype=torch.float64).log2(), 0, out=sums[1:])
-    return sums.to(device)
 
 
 def _ideal(gains: Tensor, total: Tensor, cuts: Sequence[Cut], discounts: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xfeat.evaluation.discounts import cumulated_discounts
 from xfeat.evaluation.parts import by_parts
 from xfeat.evaluation.sorting import sort_rows, sortable_width
 from xfeat.evaluation.ties import Certain, Cut, TieGroups, segment_sums
@@ -46,9 +47,10 @@ def find_places(block: Tensor, truth: Tensor, cuts: Sequence[Cut]) -> Places:
         return places_of_keys(pack(block, truth).sort(dim=1).values, cuts)
     scores, flags = block.numpy(), truth.numpy()
     rows, width = scores.shape
+    discounts = cumulated_discounts(width, block.device).diff().numpy()
 
     def rank(part: slice) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-        groups, certain, relevant = _rank(scores[part], flags[part], cuts)
+        groups, certain, relevant = _rank(scores[part], flags[part], cuts, discounts)
         groups[0] += part.start
         return groups, certain, relevant
 
@@ -91,9 +93,9 @@ def _packed(scores: NDArray[Any], relevant: NDArray[np.bool_]) -> NDArray[Any]:
 
 
 def _rank(
-    scores: NDArray[Any], truth: NDArray[np.bool_], cuts: Sequence[Cut]
+    scores: NDArray[Any], truth: NDArray[np.bool_], cuts: Sequence[Cut], discounts: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """The fields of `TieGroups` (5, G), those of `Certain` by cut (cuts, 2, q), and relevant items (q,)."""
+    """The fields of `TieGroups` (5, G), those of `Certain` by cut (cuts, 3, q), and relevant items (q,)."""
     rows, ranked = scores.shape
     keys = _packed(scores, truth)
     sort_rows(keys)
@@ -103,7 +105,8 @@ def _rank(
     offsets = np.searchsorted(flat, begin)
     relevant = np.diff(offsets)
     hit = np.arange(1, len(flat) + 1) - np.repeat(offsets[:-1], relevant)
-    precision = hit / (flat + 1 - np.repeat(begin[:-1], relevant))
+    place = flat - np.repeat(begin[:-1], relevant)
+    precision, discounted = hit / (place + 1), discounts[place]
     alone = np.ones(len(flat))
 
     first, end = _runs(keys, ranked)
@@ -111,14 +114,14 @@ def _rank(
     mixed = (high > low) & (high - low < end - first)
     first, end, low, high = first[mixed], end[mixed], low[mixed], high[mixed]
     members = np.repeat(high - np.cumsum(high - low), high - low) + np.arange((high - low).sum())
-    precision[members] = alone[members] = 0.0
+    precision[members] = discounted[members] = alone[members] = 0.0
     query = first // width
     groups = np.stack([query, first - query * width, end - first, high - low, low - offsets[query]])
 
-    certain = np.empty((len(cuts), 2, rows))
-    for place, cut in enumerate(cuts):
+    certain = np.empty((len(cuts), 3, rows))
+    for column, cut in enumerate(cuts):
         last = offsets[1:] if cut is None or cut >= ranked else np.searchsorted(flat, begin[:-1] + cut)
-        certain[place] = _range_sums(precision, offsets[:-1], last), _range_sums(alone, offsets[:-1], last)
+        certain[column] = [_range_sums(one, offsets[:-1], last) for one in (precision, alone, discounted)]
     return groups, certain, relevant
 
 
@@ -168,9 +171,10 @@ def places_of_keys(keys: Tensor, cuts: Sequence[Cut]) -> Places:
     steps = torch.zeros(len(flat) + 1, dtype=torch.int64, device=keys.device)
     steps.index_add_(0, low, torch.ones_like(low)).index_add_(0, high, -torch.ones_like(high))
     alone = steps.cumsum(0)[:-1] == 0
+    discounted = cumulated_discounts(width, keys.device).diff()[place]
     certain = []
     for cut in cuts:
         counted = alone if cut is None else alone & (place < cut)
-        sums = segment_sums(precision.where(counted, 0.0), offsets), segment_sums(counted.double(), offsets)
-        certain.append(Certain(*sums))
+        values = precision.where(counted, 0.0), counted.double(), discounted.where(counted, 0.0)
+        certain.append(Certain(*(segment_sums(one, offsets) for one in values)))
     return Places(groups, certain, relevant)

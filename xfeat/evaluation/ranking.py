@@ -8,7 +8,7 @@ from torch import Tensor
 
 from xfeat.evaluation.blocks import score_blocks
 from xfeat.evaluation.exclusion import Excluded
-from xfeat.evaluation.places import find_places
+from xfeat.evaluation.places import Places, find_places
 from xfeat.evaluation.relevance import Relevance
 from xfeat.evaluation.similarity import Similarity
 from xfeat.evaluation.ties import Cut, Denominator, expected_average_precision, expected_hits
@@ -102,8 +102,12 @@ def precision_of_block(block: Tensor, truth: Tensor, cuts: Sequence[Cut], denomi
         cuts: each an int >= 1, or None for the whole gallery.
         denominator: of average precision at a cut, see `expected_average_precision`.
     """
-    found = find_places(block, truth, cuts)
-    values, hits = torch.empty(2, len(block), len(cuts), dtype=torch.float64, device=block.device)
+    return precision_of_places(find_places(block, truth, cuts), cuts, denominator)
+
+
+def precision_of_places(found: Places, cuts: Sequence[Cut], denominator: Denominator) -> AveragePrecision:
+    """Average precision of rankings whose places are known, at the cuts that these were found for."""
+    values, hits = torch.empty(2, len(found.relevant), len(cuts), dtype=torch.float64, device=found.relevant.device)
     for column, (cut, certain) in enumerate(zip(cuts, found.certain, strict=True)):
         values[:, column] = expected_average_precision(found.groups, certain, found.relevant, cut, denominator)
         hits[:, column] = expected_hits(found.groups, certain, cut)

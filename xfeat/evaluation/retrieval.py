@@ -10,9 +10,10 @@ from torch import Tensor
 from xfeat.evaluation.blocks import score_blocks
 from xfeat.evaluation.first_hit import FirstHit, tie_counts_of_block
 from xfeat.evaluation.first_hit import chance as first_chance
-from xfeat.evaluation.gain import BYTES_PER_SCORE, CumulatedGain, gain_of_block
+from xfeat.evaluation.gain import BYTES_PER_SCORE, CumulatedGain, gain_of_block, gain_of_places
 from xfeat.evaluation.instance import median
-from xfeat.evaluation.ranking import bytes_per_score, precision_of_block
+from xfeat.evaluation.places import find_places
+from xfeat.evaluation.ranking import bytes_per_score, precision_of_places
 from xfeat.evaluation.relevance import Relevance
 from xfeat.evaluation.results import PairResult
 from xfeat.evaluation.similarity import Similarity
@@ -68,7 +69,9 @@ def retrieve(
     ).unbind()
     counts = torch.empty(4, len(queries), dtype=torch.int64, device=queries.device)
     total = torch.empty(len(queries), dtype=torch.float64, device=queries.device)
-    cost = max(BYTES_PER_SCORE[measures.dtype], bytes_per_score(measures.dtype, queries.device))
+    cost = bytes_per_score(measures.dtype, queries.device)
+    if gains is not None:
+        cost = max(cost, BYTES_PER_SCORE[measures.dtype] + _GAINS_BYTES)
     for rows, block, truth in score_blocks(
         queries,
         gallery,
@@ -76,18 +79,20 @@ def retrieve(
         similarity=measures.similarity,
         exclude_self=exclude_self,
         dtype=measures.dtype,
-        bytes_per_score=cost + _GAINS_BYTES * (gains is not None),
+        bytes_per_score=cost,
         memory=measures.memory,
     ):
         counts[:, rows] = tie_counts_of_block(block, truth, False)
-        # Whatever its classes, an item that is left out is worth nothing.
-        worth = truth if gains is None else gains(rows).masked_fill_(block < -1.25, 0)
-        gained = gain_of_block(block, worth, cuts)
+        gained = None
+        if gains is not None:
+            # Whatever its classes, an item that is left out is worth nothing.
+            gained = gain_of_block(block, gains(rows).masked_fill_(block < -1.25, 0), cuts)
+        places = find_places(block, truth, cuts)  # the last: it takes the scores
+        del block, truth
+        gained = gained or gain_of_places(places, cuts)
+        precision = precision_of_places(places, cuts, measures.denominator)
         expected[rows], ideal[rows], total[rows] = gained.expected, gained.ideal, gained.total
-        del worth, gained
-        precision = precision_of_block(block, truth, cuts, measures.denominator)  # the last: it may take the scores
         values[rows], hits[rows] = precision.values, precision.hits
-        del block, truth, precision
     first, gained = FirstHit(*counts), CumulatedGain(expected, ideal, total)
     by_query = _by_query(values, first, hits, gained.ndcg(), cuts)
     asked = first.relevant > 0

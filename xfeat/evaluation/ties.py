@@ -47,11 +47,13 @@ class TieGroups:
 class Certain:
     """What relevant items outside the tie groups add within a cut.
 
-    ``sums`` is (Q,) float64, the sum of precisions at them; ``hits`` is (Q,) float64, how many they are.
+    Each field is (Q,) float64. ``sums``: the sum of precisions at them; ``hits``: how many they are; ``discounted``:
+    the sum of 1/log2(rank + 1).
     """
 
     sums: Tensor
     hits: Tensor
+    discounted: Tensor
 
 
 def segment_sums(values: Tensor, offsets: Tensor) -> Tensor:
@@ -118,6 +120,22 @@ def expected_hits(groups: TieGroups, certain: Certain, cut: Cut) -> Tensor:
     return certain.hits + segment_sums(share, _bounds(groups, len(certain.hits)))
 
 
+def expected_discounted(groups: TieGroups, certain: Certain, cut: Cut, discounts: Tensor) -> Tensor:
+    """Expected sum of discounts at the relevant items within a cut, (Q,) float64: gain where each is worth 1.
+
+    A tie group of n items, r of them relevant, adds r/n of the discounts of its places within the cut.
+
+    Args:
+        groups: the tie groups of Q queries.
+        certain: the share of all other relevant items, within the cut.
+        cut: ranks that count; None for all of them.
+        discounts: (gallery + 1,) float64, sums of the discounts of the first 0, 1, ... ranks.
+    """
+    within = discounts[groups.start + _inside(groups, cut)] - discounts[groups.start]
+    share = groups.relevant / groups.size.clamp(min=1).double()
+    return certain.discounted + segment_sums(share * within, _bounds(groups, len(certain.hits)))
+
+
 def chance_average_precision(relevant: Tensor, gallery: int | Tensor, cut: Cut, denominator: Denominator) -> Tensor:
     """Expected average precision of a random ranking: the tie formula with the whole gallery in one group.
 
@@ -135,7 +153,7 @@ def chance_average_precision(relevant: Tensor, gallery: int | Tensor, cut: Cut, 
     counts, sizes = rows.unbind(1)
     zero, largest = torch.zeros_like(counts), int(sizes.max()) if len(sizes) else 0
     groups = TieGroups(torch.arange(len(counts), device=counts.device), zero, sizes, counts, zero, largest)
-    certain = Certain(zero.double(), zero.double())
+    certain = Certain(*[zero.double()] * 3)
     return expected_average_precision(groups, certain, counts, cut, denominator)[inverse]
 
 

@@ -27,6 +27,9 @@ def by_class(subject: Subject) -> Section | None:
     results = subject.answer.results.values()
     if found.protocol not in BY_CLASS:
         return None
+    if found.held_out and subject.several:
+        note = "every seed held out rows of its own: look at the classes of one run"
+        return Section("classes", "Class by class", notes=[note])
     pairs = [name.split("->") for name in next(iter(results)).pairs]
     labels = {name: np.asarray(item.labels) for name, item in found.items.items()}
     count = len(found.classes)
