@@ -115,6 +115,24 @@ def test_twins_that_are_usual_in_training_prove_less(tmp_path: Path, twins: int,
     assert finding.counts["usual_share"] == pytest.approx(2 * twins / 60, abs=0.04)
 
 
+def test_exact_copies_in_training_do_not_make_near_ones_usual(tmp_path: Path) -> None:
+    field = clean(rows=120)
+    train, test = field.of("train"), field.of("test")
+    for place in range(10):
+        field.features[train[2 * place + 1]] = field.features[train[2 * place]]
+    for place in range(4):
+        field.features[test[place]] = field.features[train[59 - place]] * np.float32(1.001)
+    (finding,) = found(field, folder=tmp_path)
+    assert finding.severity == "leak"
+    assert finding.counts["usual_share"] == 0
+
+
+def test_rows_of_zeros_are_nobodys_copies(tmp_path: Path) -> None:
+    field = clean()
+    field.features[[field.of("train")[0], field.of("test")[0]]] = 0
+    assert found(field, folder=tmp_path) == []
+
+
 def test_the_rule_asks_for_a_gap() -> None:
     scores = np.array([[0.999, 0.99], [0.999, 0.5], [0.98, 0.0], [1.0, 1.0]])
     assert near_rule(scores, SETTINGS).tolist() == [False, True, False, True]

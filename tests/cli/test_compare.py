@@ -91,6 +91,13 @@ def test_names_and_one_to_compare_with(xfeat: Xfeat, folder: Path) -> None:
     assert "one seed only, so no word on what another would give: c" in out
 
 
+def test_too_few_resamples_are_told(xfeat: Xfeat, folder: Path) -> None:
+    code, out, _ = xfeat("compare", folder / "poor", folder / "good", "--resamples", 9)
+    assert code == 0
+    assert "nothing can be real: not even the least p could be below 0.05 here; raise" in out
+    assert "nothing can be real" not in xfeat("compare", folder / "poor", folder / "good", *FEW)[1]
+
+
 def test_instances_by_recall(xfeat: Xfeat, folder: Path) -> None:
     words = ("--protocol", "instance", *FEW)
     code, out, _ = xfeat("compare", folder / "pairs", folder / "good", *words, "--json", "-")

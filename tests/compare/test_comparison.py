@@ -165,3 +165,18 @@ def test_json_is_plain(result: Comparison) -> None:
     assert list(document["comparisons"][0]) == [
         "a", "b", "difference", "interval", "p", "p_holm", "d_z", "won", "tied", "lost", "real",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("instances", "resamples", "decidable"), [(6, 100, True), (5, 100, False), (30, 20, True), (30, 19, False)]
+)
+def test_whether_anything_could_be_real(instances: int, resamples: int, decidable: bool) -> None:
+    keys = {name: [f"i{row}" for row in range(instances)] for name in ("image", "text")}
+    levels = {"low": 0.1, "high": 0.9}
+    values = {
+        label: {pair: [[level] * instances] for pair in ("image->text", "text->image")}
+        for label, level in levels.items()
+    }
+    result = compared([scored(label, own, keys=keys) for label, own in values.items()], resamples=resamples)
+    assert result.exact == (instances < 10)
+    assert result.decidable == result.comparisons[0].real == decidable

@@ -1,12 +1,19 @@
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.compare.building import scored
-from xfeat.compare.scoring import Scored, check_same, units_of
+from tests.training.building import blobs, settings
+from xfeat.compare.scoring import Scored, check_same, score, units_of
 from xfeat.errors import InputError
+from xfeat.training.asked import Asked
+from xfeat.training.drcl import train
+from xfeat.training.embedding import Blocks
+from xfeat.training.group import member_path, write_group
 
 NAN = float("nan")
 VALUES = {"image->text": [[0.5, 0.2, NAN]], "text->image": [[0.1, 0.9]]}
@@ -94,3 +101,19 @@ def test_labels_of_several_classes_are_compared_by_name() -> None:
     other.found.items["image"] = replace(other.found.items["image"], labels=np.array([1, 0, 1]))
     check_same(first, other)
     assert "different labels for the same rows of text" in refusal(first, wrong)
+
+
+def test_seeds_that_held_out_different_rows_are_refused(tmp_path: Path) -> None:
+    caches = [blobs(name).write(tmp_path / name) for name in ("image", "text")]
+    for seed in (0, 1):
+        train(
+            caches,
+            member_path(tmp_path / "group", seed),
+            settings(select="loss", prior="orthogonal", epochs=1),
+            seed=seed,
+        )
+    write_group(tmp_path / "group", [0, 1], "drcl")
+    cpu, val = torch.device("cpu"), Asked("val")
+    with pytest.raises(InputError, match="group: every seed held out rows of its own: compare runs of one seed"):
+        score(tmp_path / "group", "one", val, None, cpu, Blocks())
+    assert score(member_path(tmp_path / "group", 1), "one", val, None, cpu, Blocks()).seeds == [1]

@@ -36,6 +36,23 @@ def test_scores_are_one_row_for_each_run_and_pair(result: Comparison) -> None:
         assert {row["seeds"] for row in own} == {"2"}
 
 
+def test_numbers_have_their_protocol_and_what_they_divide_by(result: Comparison) -> None:
+    for table in (scores_csv(result), comparisons_csv(result)):
+        stated = {(row["protocol"], row["split"], row["metric"], row["denominator"]) for row in _read(table)}
+        assert stated == {("category", "test", "mAP@all", "")}
+    values = {"a->b": [[0.2, 0.4]], "b->a": [[0.3, 0.1]]}
+    runs = [scored(label, values, metric="mAP@50", denominator="min") for label in "xy"]
+    cut = compared(runs, resamples=20)
+    for table in (scores_csv(cut), comparisons_csv(cut)):
+        assert {(row["metric"], row["denominator"]) for row in _read(table)} == {("mAP@50", "min")}
+    assert "; mAP@50 divides by the relevant items, 50 at most; " in latex(cut)
+    assert "divides" not in latex(result)
+
+
+def _read(table: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(table)))
+
+
 def test_comparisons_have_a_file_of_their_own(result: Comparison, tmp_path: Path) -> None:
     second = write_csv(tmp_path / "t.csv", result)
     assert second == comparisons_path(tmp_path / "t.csv") == tmp_path / "t.comparisons.csv"

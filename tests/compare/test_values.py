@@ -27,6 +27,7 @@ def test_means_by_seed() -> None:
     assert pair_mean(values).tolist() == [0.75, 0.25]
     assert sample_deviation(pair_mean(values)) == pytest.approx(0.5 / 2**0.5)
     assert sample_deviation([0.3]) is None
+    assert sample_deviation(np.full(10, 0.25483264600296635)) == 0
 
 
 def test_effect_size_is_the_mean_by_the_sample_deviation() -> None:

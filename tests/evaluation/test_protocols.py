@@ -304,3 +304,17 @@ def test_read_only_arrays_are_accepted(three: dict[str, Embedded]) -> None:
             assert isinstance(array, np.ndarray)
             array.flags.writeable = False
     assert evaluate(three).mean["mAP@all"] > evaluate(three).mean["chance mAP@all"]
+
+
+def test_gains_beyond_float32_are_refused() -> None:
+    def hot(classes: int) -> dict[str, Embedded]:
+        return {name: Embedded(np.eye(2), np.ones((2, classes), dtype=np.int64)) for name in "ab"}
+
+    assert evaluate(hot(127), "multi-label").mean["nDCG@all"] == 1
+    assert evaluate(hot(128), "multi-label", gain="linear").mean["nDCG@all"] == 1
+    with pytest.raises(InputError, match=r"may share 128 classes, more than the 127 .* choose gain linear"):
+        evaluate(hot(128), "multi-label")
+    wide = {"a": hot(128)["a"], "b": Embedded(np.eye(2), np.eye(2, 128, dtype=np.int64))}
+    assert evaluate(wide, "multi-label").mean["nDCG@all"] == 1
+    with pytest.raises(InputError, match="may share 128 classes"):
+        evaluate(wide, "multi-label", within=True)

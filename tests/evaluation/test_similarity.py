@@ -102,3 +102,10 @@ def test_few_and_many_equal_rows_are_scored_alike(copies: int) -> None:
     scores = Scores(queries, gallery).block(slice(9))
     torch.testing.assert_close(scores, queries @ gallery.T)
     assert torch.equal(scores[:, where], scores[:, where[:1]].expand(-1, copies))
+
+
+def test_rows_near_the_largest_float_keep_their_order() -> None:
+    largest = torch.finfo(torch.float64).max
+    rows = torch.tensor([[largest, largest], [largest, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    expected = torch.tensor([[0.5**0.5, 0.5**0.5], [0.5**0.5, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(short_rows(rows, torch.float64), expected)

@@ -64,3 +64,13 @@ def test_seeds_of_other_rows_or_modalities_are_refused() -> None:
         SeedEvaluations({0: seeded(0), 1: seeded(1), 2: seeded(2, third="audio")})
     with pytest.raises(InputError, match="seeds 0 and 1 were not evaluated on the same rows"):
         SeedEvaluations({0: seeded(0), 1: seeded(1, rows=21)})
+
+
+def test_seeds_that_held_out_rows_of_their_own_are_told_apart() -> None:
+    def held(classes: int) -> Evaluation:
+        vectors = np.eye(4)
+        labels = {"image": np.arange(4), "text": np.arange(4) % classes}
+        return evaluate({name: Embedded(vectors, own) for name, own in labels.items()})
+
+    with pytest.raises(InputError, match="evaluate the runs of the group one by one"):
+        SeedEvaluations({0: held(4), 1: held(3)})

@@ -51,6 +51,15 @@ def test_cells_are_means_over_queries_and_seeds(kind: str, request: pytest.Fixtu
     assert overall == sorted(overall)
 
 
+def test_seeds_with_rows_of_their_own_have_no_common_classes(group: Path) -> None:
+    subject = open_subject(group, TEST, CPU)
+    found = replace(subject.answer.found, held_out={"image": 4})
+    section = by_class(replace(subject, answer=replace(subject.answer, found=found)))
+    assert section is not None
+    assert not section.blocks
+    assert section.notes == ["every seed held out rows of its own: look at the classes of one run"]
+
+
 def test_a_protocol_without_classes_has_no_section(paired: Path) -> None:
     assert by_class(open_subject(paired, TEST, CPU)) is None
 

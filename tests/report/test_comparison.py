@@ -27,6 +27,8 @@ def test_the_section_is_the_comparison(group: Path, trained: Path) -> None:
         interval = f"{run.interval[0]:.3f} to {run.interval[1]:.3f}"
         assert row[:5] == [run.label, "drcl", ", ".join(map(str, run.seeds)), f"{run.mean:.3f}{spread}", interval]
     assert {len(run.seeds) for run in found.runs} == {1, 2}
+    (alone,) = (run.label for run in found.runs if len(run.seeds) == 1)
+    assert section.lead[-1] == f"One seed only, so no word on what another would give: {alone}."
     assert [row[0] for row in pairs.rows] == ["image → text", "text → image"]
     assert list(pairs.header[1:]) == [run.label for run in found.runs]
     (one,) = found.comparisons

@@ -19,7 +19,7 @@ _ROWS_AT_ONCE = 1024
 
 
 def near_duplicates(caches: Sequence[Rows], settings: CheckSettings) -> Iterator[Finding]:
-    """Rows with a training row far nearer than neighbours usually are, exact equals left out.
+    """Rows with a training row far nearer than neighbours usually are, exact equals and rows of zeros left out.
 
     Both sides are centred at the mean of the training rows. A row is a near duplicate of its nearest training row where
     their cosine is at least ``settings.near`` and 1 - cosine is at most ``settings.apart`` of what it is to the
@@ -55,17 +55,15 @@ def _between(one: Rows, other: Rows, settings: CheckSettings) -> Iterator[Findin
     items = top_items(queries, gallery, settings.nearest).items
     scores = _cosines(queries, gallery, items)
     near = near_rule(scores, settings)
-    nearest = other.train.rows[items[:, 0].numpy()]
-    for query in np.flatnonzero(near).tolist():
-        near[query] = not equal_rows(one, int(one.others.rows[query]), other, int(nearest[query]))
+    rows, nearest = one.others.rows, other.train.rows[items[:, 0].numpy()]
+    _forget_equals(near, one, rows, other, nearest)
     if not near.any():
         return
-    rows = one.others.rows
     counts = {}
     for name in (TEST, VAL):
         there = one.split[rows] == name
         counts[name] = int((near & there).sum()), int(there.sum())
-    usual = float(near_rule(_among(gallery, settings), settings).mean()) if len(gallery) > 1 else 0.0
+    usual = _usual(other, gallery, settings)
     here = share(int(near.sum()), sum(total for part, total in counts.values() if part))
     found = sorted(np.flatnonzero(near).tolist(), key=lambda query: (-scores[query, 0], query))
     labels = one.label_keys[rows[near]], other.label_keys[nearest[near]]
@@ -101,13 +99,27 @@ def _centred(features: NDArray[np.float32], mean: NDArray[np.float64]) -> torch.
     return torch.from_numpy((rows / (largest or 1.0)).astype(np.float32))
 
 
-def _among(gallery: torch.Tensor, settings: CheckSettings) -> NDArray[np.float64]:
-    """Cosines of each row to its nearest among the others."""
+def _usual(other: Rows, gallery: torch.Tensor, settings: CheckSettings) -> float:
+    """Share of the training rows that are near duplicates of another, exact equals left out here as well."""
+    if len(gallery) < 2:
+        return 0.0
     places = torch.arange(len(gallery))
     # A row's own place is empty, at the end where there are few.
     kept = min(settings.nearest, len(gallery) - 1)
     items = top_items(gallery, gallery, kept, excluded=lambda rows: places[rows, None] == places).items
-    return _cosines(gallery, gallery, items)
+    near = near_rule(_cosines(gallery, gallery, items), settings)
+    _forget_equals(near, other, other.train.rows, other, other.train.rows[items[:, 0].numpy()])
+    return float(near.mean())
+
+
+def _forget_equals(
+    near: NDArray[np.bool_], one: Rows, rows: NDArray[np.int64], other: Rows, nearest: NDArray[np.int64]
+) -> None:
+    """Unmark rows of ``one`` that equal their nearest of ``other``, and rows of zeros, which are nobody's copies."""
+    for query in np.flatnonzero(near).tolist():
+        row = int(rows[query])
+        zeros = one.features is not None and one.features[row] == 0
+        near[query] = not (zeros or equal_rows(one, row, other, int(nearest[query])))
 
 
 def _cosines(queries: torch.Tensor, gallery: torch.Tensor, items: torch.Tensor) -> NDArray[np.float64]:

@@ -85,6 +85,7 @@ def _differences(result: "Comparison") -> list[str]:
     return [
         start + table(header, rows),
         *wrapped(f"real: p below {result.alpha:g} after Holm's correction for {tests}, and an interval without 0"),
+        *_undecidable(result),
         *wrapped(
             f"p: randomisation test, {patterns} of {units}; interval: bootstrap of {units.split(' ', 1)[1]}{seeds}, "
             f"{result.resamples:,} samples; d_z: mean over {units.split(' ', 1)[1]} by standard deviation; won/lost: "
@@ -92,6 +93,13 @@ def _differences(result: "Comparison") -> list[str]:
         ),
         *_few_seeds(result.runs),
     ]
+
+
+def _undecidable(result: "Comparison") -> list[str]:
+    if result.decidable:
+        return []
+    remedy = "compare on more rows" if result.exact else "raise --resamples"
+    return wrapped(f"nothing can be real: not even the least p could be below {result.alpha:g} here; {remedy}")
 
 
 def _few_seeds(runs: "Sequence[RunScore]") -> list[str]:

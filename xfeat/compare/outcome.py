@@ -127,6 +127,12 @@ class Comparison:
         """The run with the best mean."""
         return self.runs[0]
 
+    @property
+    def decidable(self) -> bool:
+        """Whether the least p that the test can give stays below alpha after the correction."""
+        least = 2 / 2**self.units if self.exact else 1 / (1 + self.resamples)
+        return len(self.comparisons) * least < self.alpha
+
     def versus(self, a: str, b: str) -> Versus | None:
         """The comparison of two labels, in either order; None where it was not made."""
         return next((one for one in self.comparisons if {one.a, one.b} == {a, b}), None)

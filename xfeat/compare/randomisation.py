@@ -41,8 +41,11 @@ def is_exact(units: int, resamples: int) -> bool:
 
 
 def _all_signs(units: int) -> Iterator[Floats]:
-    bits = np.arange(2**units)[:, None] >> np.arange(units) & 1
-    yield (1 - 2 * bits).astype(np.float64)
+    start = 0
+    for size in blocks(units, 2**units):
+        bits = np.arange(start, start + size)[:, None] >> np.arange(units) & 1
+        yield (1 - 2 * bits).astype(np.float64)
+        start += size
 
 
 def _random_signs(units: int, resamples: int, seed: int) -> Iterator[Floats]:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from xfeat.cache.files import write_text
 from xfeat.compare.outcome import Comparison, RunScore
+from xfeat.evaluation.meanings import divided
 
 MEAN = "mean"  # in the place of a pair
+_STATED = ("protocol", "split", "metric", "denominator")
 COLUMNS = 6  # pairs of a LaTeX table; with more, it has the mean alone
 _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -23,10 +25,10 @@ _SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
 def scores_csv(result: Comparison) -> str:
     """One row for each run and pair, and for each run's mean over pairs; an unknown number is empty."""
     rows: list[list[object]] = [
-        ["run", "method", "path", "seeds", "metric", "pair", "value", "sd", "low", "high", "chance"]
+        ["run", "method", "path", "seeds", *_STATED, "pair", "value", "sd", "low", "high", "chance"]
     ]
     for run in result.runs:
-        start = [run.label, run.method, run.path, len(run.seeds), result.metric]
+        start = [run.label, run.method, run.path, len(run.seeds), *_stated(result)]
         rows.append([*start, MEAN, run.mean, run.spread, *run.interval, result.chance])
         rows += [[*start, pair, one.mean, one.spread, None, None, one.chance] for pair, one in run.pairs.items()]
     return _csv(rows)
@@ -34,12 +36,24 @@ def scores_csv(result: Comparison) -> str:
 
 def comparisons_csv(result: Comparison) -> str:
     """One row for each comparison that was made."""
-    names = ["a", "b", "metric", "difference", "low", "high", "p", "p_holm", "d_z", "won", "tied", "lost", "real"]
+    names = ["a", "b", *_STATED, "difference", "low", "high", "p", "p_holm", "d_z", "won", "tied", "lost", "real"]
     rows: list[list[object]] = [list(names)]
     for one in result.comparisons:
-        start = [one.a, one.b, result.metric, one.difference, *one.interval, one.p, one.p_holm, one.d_z]
+        start = [one.a, one.b, *_stated(result), one.difference, *one.interval, one.p, one.p_holm, one.d_z]
         rows.append([*start, one.won, one.tied, one.lost, str(one.real).lower()])
     return _csv(rows)
+
+
+def _stated(result: Comparison) -> list[object]:
+    """What a number is nothing without; a denominator where the metric has one."""
+    denominator = result.protocol["denominator"] if _divided(result) else None
+    return [result.protocol["name"], result.protocol["split"], result.metric, denominator]
+
+
+def _divided(result: Comparison) -> str:
+    """What average precision at a cut divides by; empty of other metrics."""
+    clauses = divided(result.protocol) if "denominator" in result.protocol else []
+    return next((clause for clause in clauses if clause.split()[0] == result.metric), "")
 
 
 def comparisons_path(scores: Path) -> Path:
@@ -79,9 +93,10 @@ def latex(result: Comparison) -> str:
 
 
 def _caption(result: Comparison, reference: str) -> str:
-    stated = result.protocol
+    stated, clause = result.protocol, _divided(result)
     return (
         rf"{escaped(result.metric)}, protocol {escaped(str(stated['name']))}, split {escaped(str(stated['split']))}; "
+        rf"{escaped(clause) + '; ' if clause else ''}"
         r"mean $\pm$ standard deviation over seeds; best in bold; "
         rf"$^\dagger$ differs from {escaped(reference)} (randomisation test over {result.units} {result.unit}s, "
         rf"Holm-corrected $p < {result.alpha:g}$, and a {100 * (1 - result.alpha):g}\% bootstrap interval without 0)."

@@ -6,6 +6,7 @@ counted as one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import stdev
 from typing import TypeAlias
 
 import numpy as np
@@ -82,5 +83,5 @@ def shares(a: Values, b: Values, *, lower: bool = False) -> tuple[float, float, 
 
 
 def sample_deviation(values: Sequence[float] | Floats) -> float | None:
-    """Sample standard deviation; None of fewer than two."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+    """Sample standard deviation, 0 of equal values to the last digit; None of fewer than two."""
+    return stdev(map(float, values)) if len(values) > 1 else None

@@ -56,7 +56,9 @@ class FirstHit:
         """Probability that a relevant item is among the first ``cut``, (Q,) float64; 0 without a relevant item."""
         places = (cut - self.above).clamp(min=0)
         missed = torch.ones(self.above.shape, dtype=torch.float64, device=self.above.device)
-        for place in range(cut):
+        # Behind so many irrelevant ones, a relevant item is certain.
+        most = int((self.tied - self.hits).max()) + 1 if len(self.tied) else 0
+        for place in range(min(cut, most)):
             irrelevant = (self.tied - self.hits - place).clamp(min=0)
             missed *= torch.where(place < places, irrelevant / (self.tied - place).clamp(min=1).double(), 1.0)
         return torch.where(self.hits > 0, 1 - missed, 0.0)

@@ -28,6 +28,7 @@ PROTOCOLS: Mapping[str, Callable[[str, Embedded, torch.device], Tensor]] = {
     MULTI_LABEL: checked_multi_hot,
 }
 """The labels that each protocol works on."""
+MOST_SHARED = 127  # 2^128 is beyond float32
 
 
 def evaluate(
@@ -92,6 +93,8 @@ def evaluate(
         listed = ", ".join(f"{name} {rows.shape[1]}" for name, rows in labels.items())
         raise InputError(f"numbers of classes differ ({listed}): multi-hot labels need the same columns everywhere")
 
+    if protocol == MULTI_LABEL and gain == "exponential":
+        _check_gains(labels, within=within)
     measures = Measures(cuts, denominator, similarity, dtype, memory)
     pairs: dict[str, PairResult] = {}
     for query in vectors:
@@ -136,6 +139,17 @@ def evaluate(
 def _gains(queries: Tensor, gallery: Tensor, gain: Gain) -> Gains:
     shared = shared_counts(queries, gallery)
     return lambda rows: graded(shared(rows), gain)
+
+
+def _check_gains(labels: Mapping[str, Tensor], *, within: bool) -> None:
+    """Refuse gains that float32 does not hold: nDCG would be no number."""
+    counts = sorted(int(rows.sum(1, dtype=torch.int64).max()) for rows in labels.values())
+    most = counts[-1 if within else -2]
+    if most > MOST_SHARED:
+        raise InputError(
+            f"items may share {most} classes, more than the {MOST_SHARED} that a gain of 2^g - 1 can count: choose "
+            "gain linear"
+        )
 
 
 def _rule(protocol: str, relevance: str) -> RelevanceRule:

@@ -70,10 +70,10 @@ def short_rows(vectors: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     largest = vectors.abs().amax().double()
     scale = torch.where(largest > 0, largest, 1.0)
     longest = max((rows.double() / scale).square().sum(1).max() for rows in vectors.split(_ROWS_AT_ONCE))
-    scale = scale * longest.sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+    length = longest.sqrt().clamp(min=torch.finfo(torch.float64).tiny)
     short = torch.empty(vectors.shape, dtype=dtype, device=vectors.device)
     for source, target in zip(vectors.split(_ROWS_AT_ONCE), short.split(_ROWS_AT_ONCE), strict=True):
-        target.copy_(source.double() / scale + 0.0)
+        target.copy_(source.double() / scale / length + 0.0)  # one after the other: their product may overflow
     return short
 
 

@@ -25,9 +25,14 @@ class SeedEvaluations:
         (first, whole), *others = self.members.items()
         for seed, other in others:
             if _counts(other) != _counts(whole):
+                what = f"seeds {first} and {seed} were not evaluated on the same rows"
+                if _sizes(other) == _sizes(whole):  # each held out its own
+                    raise InputError(
+                        f"{what}, and more queries have a relevant item in one than in the other: evaluate the runs of "
+                        "the group one by one"
+                    )
                 raise InputError(
-                    f"seeds {first} and {seed} were not evaluated on the same rows "
-                    f"({_sizes(whole)}; {_sizes(other)}): give every member of a group the same modalities"
+                    f"{what} ({_sizes(whole)}; {_sizes(other)}): give every member of a group the same modalities"
                 )
 
     def to_json(self) -> dict[str, Any]:

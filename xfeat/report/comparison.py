@@ -37,11 +37,15 @@ def compared(found: Comparison) -> Section:
     """Tables of a comparison: runs, their ordered pairs, and the differences between them."""
     cover = f"{1 - found.alpha:.0%}"
     rows = ", ".join(f"{count:,} of {name}" for name, count in found.rows.items())
+    single = [run.label for run in found.runs if len(run.seeds) == 1]
+    seeds = " and the seeds" if len(single) < len(found.runs) else ""
     lead = [
         f"{found.metric}, protocol {found.protocol['name']}, on the same rows of split {found.protocol['split']} "
         f"({rows}): mean over ordered pairs of modalities, ± standard deviation over seeds, with {cover} intervals by "
-        f"{found.resamples:,} resamples of the {found.unit}s and the seeds. The best comes first.",
+        f"{found.resamples:,} resamples of the {found.unit}s{seeds}. The best comes first.",
     ]
+    if single:
+        lead.append(f"One seed only, so no word on what another would give: {', '.join(single)}.")
     blocks: list[Block] = []
     if not found.lower_is_better:
         blocks.append(_bars(found))

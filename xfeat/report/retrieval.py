@@ -63,8 +63,7 @@ def retrieval(subject: Subject) -> Section:
 
 def _sentence(stated: Mapping[str, Any]) -> str:
     """What the metrics are."""
-    words = "; ".join(meanings(stated))
-    return words[0].upper() + words[1:] + "."
+    return "; ".join(meanings(stated)) + "."
 
 
 def _cells(names: Sequence[str], values: Mapping[str, Any], spread: Mapping[str, Any]) -> list[str]:
