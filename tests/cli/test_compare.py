@@ -135,11 +135,16 @@ def test_bad_input_is_one_line(xfeat: Xfeat, folder: Path, tmp_path: Path) -> No
     refused(xfeat("compare", *two, "--name", "a", "--name", "a"), "two runs are called 'a'")
     refused(xfeat("compare", *two, "--against", "best"), "--against best: there is good, poor")
     refused(xfeat("compare", *two, "--alpha", 1), "--alpha 1.0: choose a level between 0 and 1")
-    refused(xfeat("compare", *two, "--resamples", 0), "--resamples 0")
+    for count in (0, 10**11):  # the second would not fit into memory
+        refused(xfeat("compare", *two, "--resamples", count), f"--resamples {count}: choose 1 to 1,000,000")
+    for name in ("", " ", "a\nb"):
+        refused(xfeat("compare", *two, "--name", "a", "--name", name), f"--name {name!r}: a name is shown in tables")
     refused(xfeat("compare", *two, "--metric", "gmean"), "metric gmean is no mean over queries", "mAP@all, mAP@50")
     refused(xfeat("compare", *two, "--split", "holiday"), "no rows in split 'holiday'")
     for option in ("--json", "--csv", "--latex"):
         refused(xfeat("compare", *two, option, tmp_path / "no" / "f"), f"{option} ", "does not exist")
         refused(xfeat("compare", *two, option, tmp_path), "is a folder: name a file in it")
-    refused(xfeat("compare", *two, "--csv", tmp_path / "f", "--latex", tmp_path / "f"), "name the same file")
+    refused(
+        xfeat("compare", *two, "--csv", tmp_path / "f", "--latex", tmp_path / "f"), "--csv, --latex name the same file"
+    )
     assert not list(tmp_path.iterdir())

@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 
@@ -47,6 +48,14 @@ def test_another_place_and_split_and_samples(xfeat: Xfeat, trained: Path, tmp_pa
     assert page.named("image")
     assert any(text.startswith("<i>word ") for text in page.said["examples"])
     assert {path.name for path in trained.iterdir()} == before
+
+
+def test_samples_of_no_manifest_are_told(xfeat: Xfeat, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("id,image\nelsewhere,0.png\n")
+    words = ("--out", tmp_path / "a.html", "--manifest", tmp_path / "other.csv")
+    code, _, err = xfeat("report", trained, *words, "--queries", 2)
+    assert code == 0
+    assert re.fullmatch(r"note: \d+ samples of the page named, not shown: in no manifest by their ids, .*\n", err)
 
 
 def test_several_runs_are_one_page(xfeat: Xfeat, trained: Path, tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def test_an_index_for_faiss(xfeat: Xfeat, made: Made, tmp_path: Path, monkeypatc
         (("--text", "red", "--as", "image"), ("image", "reads image, not text")),
         (("--text", "red", "--backbone", "filters:hog"), ("reads image, not text",)),
         (("--id", "image:set:00", "--backbone", "filters:hog"), ("there are none", "MODALITY=SPEC")),
+        (("--text", "red", "--backbone", "video=filters:hashing"), ("has no modality 'video'",)),
         (("--file", "none.png"), ("none.png", "no such file")),
         (("--text", "red", "-k", 0), ("-k 0",)),
         (("--text", "red", "--in", "txt"), ("no modality 'txt'", "did you mean text?")),

@@ -104,7 +104,10 @@ def test_a_wide_table_and_many_trials(folder: Path) -> None:
     lines = show(Result(config, Path("out"), [*records, *failed])).splitlines()
     assert max(len(line) for line in lines if not line.startswith(("Next", "then"))) <= 80
     assert lines[0] == "drcl: 30 trials, lowest MedR first (grid)"
-    assert "split val: rows that training held out from train" in lines[2]
+    assert lines[1:3] == [
+        "protocol category (relevant: same class),",
+        "  cosine, split val: rows that training held out from train",
+    ]
     top = table(["trial", "val MedR"], [["0000", "0.000 +- 0.010"]]).splitlines()
     assert lines[3:6] == top
     assert lines[6].startswith("    modality_lr.number0=0.1235, modality_lr.number1=0.1235,")

@@ -74,7 +74,10 @@ def test_what_differs_is_said() -> None:
     assert "(split: test and val)" in refusal(first, scored("two", VALUES, split="val"))
     assert "(classes: none and ['ant'])" in refusal(first, scored("two", VALUES, classes=["ant"]))
     third = {**VALUES, "audio->text": [[0.5]]}
-    assert "different modalities (image, text; audio, image, text)" in refusal(first, scored("two", third))
+    assert "different modalities (image, text; audio, image, text)" in refusal(
+        first,
+        scored("two", third, unlabelled={"audio": 0, "image": 0, "text": 0}),  # follows from the modalities
+    )
     assert "the same rows of image (row 1 is 'image/1' and 'x')" in refusal(
         first, changed("ids", image=["image/0", "x", "image/2"])
     )

@@ -56,6 +56,7 @@ def test_what_trials_are_compared_by(tmp_path: Path, changes: dict[str, Any], me
         ({"settings": {"epochs": 0}}, "setting epochs=0"),
         ({"seeds": [1, 1]}, "each once"),
         ({"seeds": [-1]}, "whole numbers of 0 or more"),
+        ({"metric": "map@all"}, "metric='map@all': write it as `xfeat eval` does: mAP@all, R@1"),
         ({"trials": 3}, "a grid tries every combination"),
         ({"storage": "sqlite:///x"}, "`storage` is for search: tpe"),
         ({"protocol": "map"}, "unknown protocol map"),
@@ -77,7 +78,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     for name, words in (
         ("list", "must hold a mapping"),
         ("torn", "cannot be read as YAML"),
-        ("gone", "cannot be read"),
+        ("gone", r"gone\.yaml cannot be read: No such file"),
     ):
         with pytest.raises(InputError, match=words):
             read_sweep(tmp_path / f"{name}.yaml")

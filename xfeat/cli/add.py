@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from xfeat.cli.train import DEVICE, Summary
+from xfeat.cli.train import DEVICE
 from xfeat.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from xfeat.cache import FeatureCache
     from xfeat.training.drcl import Outcome
+
+Summary = Callable[[float], str]
+"""The lines to print, from the seconds it took."""
 
 
 def add(

@@ -105,5 +105,6 @@ def check_files(files: dict[str, Path | None]) -> None:
             raise InputError(f"{option} {path}: the folder {path.parent} does not exist")
         if path.is_dir():
             raise InputError(f"{option} {path} is a folder: name a file in it")
-    if len({path.resolve() for path in given.values()}) < len(given):
-        raise InputError(f"{', '.join(given)} name the same file: give each its own")
+    places = [path.resolve() for path in given.values()]
+    if same := [option for option, place in zip(given, places, strict=True) if places.count(place) > 1]:
+        raise InputError(f"{', '.join(same)} name the same file: give each its own")

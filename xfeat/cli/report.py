@@ -48,8 +48,14 @@ def report(
     asked = Asked(split, allow_changed=allow_changed)
     made = make_report(runs, asked, find_device(device), media=media, queries=queries)
     size = write_report(target, made)
+    if media.unknown:
+        named = f"{counted(len(media.unknown), 'sample')} of the page named, not shown"
+        typer.echo(f"note: {named}: in no manifest by their ids, or their files cannot be read", err=True)
     if made.comparison:
-        typer.echo(f"{counted(len(runs), 'run')}, {made.comparison.title.lower()}")
+        if made.comparison.blocks:
+            typer.echo(f"{counted(len(runs), 'run')}, {made.comparison.title.lower()}")
+        for line in made.comparison.notes:
+            typer.echo(f"note: {line}", err=True)
     for one in made.runs:
         typer.echo(f"{one.name}: " if len(runs) > 1 else "", nl=False)
         typer.echo(f"{counted(len(one.sections), 'section')}:")

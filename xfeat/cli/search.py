@@ -135,7 +135,8 @@ def _specs(words: list[str], run: "OpenRun", queries: "list[Query]") -> dict[str
     found = {}
     for word in words:
         name, equals, spec = word.partition("=")
-        if equals and name in run.modalities:
+        if equals and ":" not in name:  # a spec has a colon before any path
+            run.check(name)
             found[name] = spec
             continue
         raw = dict.fromkeys(branch_of(query, run) for query in queries if query.form != "id")

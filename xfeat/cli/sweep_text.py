@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from xfeat.cli.eval_stated import WIDTH
+from xfeat.cli.eval_stated import WIDTH, head
 from xfeat.cli.output import counted, table
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ def show(result: "Result") -> str:
     lines = [
         f"{result.config.method}: {counted(len(records), 'trial')}, {order} {result.config.measure} first "
         f"({result.config.search})",
-        f"protocol {stated['name']} (relevant: {stated['relevance']}),\n  {stated['similarity']}, split val"
-        + ("" if "held_out" not in stated else ": rows that training held out from train"),
+        head({**stated, "split": "val" + (": rows that training held out from train" if "held_out" in stated else "")}),
         _trials(finished[:MOST_ROWS], list(result.config.space), result.config.measure),
     ]
     if len(finished) > MOST_ROWS:

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from xfeat.cache import FeatureCache
 
 MOST_SEEDS = 1000
+ORTHOGONAL = "DRCL with a random prior"
 DEVICE = typer.Option("auto", metavar="auto|cpu|cuda", help="Where to compute.")
 
 
@@ -54,7 +56,8 @@ def train(
     opened, where = [FeatureCache(path) for path in caches], find_device(device)
     for line in _remarks(chosen.name, opened, values):
         typer.echo(f"note: {line}", err=True)
-    warn_of_leaks(opened)
+    if not resume:  # that said it when it began
+        warn_of_leaks(opened)
     trainer, (one_summary, group_summary) = TRAINERS[chosen.name], _summaries(chosen.name)
     started = time.perf_counter()
     if several:
@@ -66,10 +69,6 @@ def train(
     typer.echo(said)
     typer.echo(f"{'group' if several else 'run':9} {out}")
     typer.echo(f"Next: xfeat eval {out}")
-
-
-Summary = Callable[[float], str]
-"""The lines to print, from the seconds it took."""
 
 
 def _remarks(method: str, caches: "Sequence[FeatureCache]", settings: Any) -> list[str]:
@@ -86,7 +85,9 @@ def _summaries(method: str) -> tuple[Callable[[Any, float], str], Callable[[Any,
     """What tells of one run, and of a group, by the method's name."""
     from xfeat.cli import train_baseline_text, train_ciim_text, train_sspc_text, train_text
 
-    if method in ("drcl", "orthogonal"):
+    if method == "orthogonal":
+        return partial(train_text.summary, called=ORTHOGONAL), partial(train_text.group_summary, called=ORTHOGONAL)
+    if method == "drcl":
         return train_text.summary, train_text.group_summary
     if method == "sspc":
         return train_sspc_text.summary, train_sspc_text.group_summary

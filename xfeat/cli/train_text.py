@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from xfeat.training.drcl import Outcome
 
 
-def group_summary(outcomes: "Mapping[int, Outcome]", seconds: float) -> str:
+def group_summary(outcomes: "Mapping[int, Outcome]", seconds: float, called: str = "DRCL") -> str:
     """What was trained for every seed: the prior that won and the epoch that was kept of each branch."""
     names = list(next(iter(outcomes.values())).branches)
     rows = []
@@ -20,7 +20,7 @@ def group_summary(outcomes: "Mapping[int, Outcome]", seconds: float) -> str:
     shown = 4 if len(names) > 4 else len(names)
     header = ["seed", "prior", "score", *(f"{name[:12]} epoch" for name in names[:shown])]
     lines = [
-        f"DRCL: {counted(len(outcomes), 'seed')} of {counted(len(names), 'branch', 'branches')} in {seconds:.1f} s",
+        f"{called}: {counted(len(outcomes), 'seed')} of {counted(len(names), 'branch', 'branches')} in {seconds:.1f} s",
         table(header, [row[: 3 + shown] for row in rows]),
     ]
     if shown < len(names):
@@ -28,7 +28,7 @@ def group_summary(outcomes: "Mapping[int, Outcome]", seconds: float) -> str:
     return "\n".join(lines)
 
 
-def summary(outcome: "Outcome", seconds: float) -> str:
+def summary(outcome: "Outcome", seconds: float, called: str = "DRCL") -> str:
     """What was trained, as a table, and which prior won."""
     from xfeat.training.classes import support_lines
 
@@ -56,7 +56,7 @@ def summary(outcome: "Outcome", seconds: float) -> str:
         why = "its candidate scored highest when it was chosen" if won else "as set"
         star = f"* the prior, {why} ({outcome.prior['score']:.3f})"
     lines = [
-        f"DRCL: {counted(len(rows), 'branch', 'branches')} in {seconds:.1f} s, "
+        f"{called}: {counted(len(rows), 'branch', 'branches')} in {seconds:.1f} s, "
         f"{counted(classes, 'class', 'classes')} in {dims} dimensions",
         table(header, rows),
         f"  {star or f'prior: {chosen}'}",

@@ -23,6 +23,7 @@ from xfeat.training.group import is_group
 __all__ = ["Comparison", "PairScore", "RunScore", "Versus", "compare", "compared"]
 
 ALPHA, RESAMPLES, SEED = 0.05, 10_000, 0
+MOST_RESAMPLES = 1_000_000  # all are held at once, for every seed of every run
 
 
 def compare(
@@ -48,7 +49,7 @@ def compare(
         against: label that all others are compared with; None compares all pairs.
         labels: one for each path; None: methods' names, or folders' names where methods are not different.
         alpha: level of the tests, in (0, 1); intervals cover 1 - alpha.
-        resamples: of the bootstrap and the randomisation test, 1 or more.
+        resamples: of the bootstrap and the randomisation test, 1 to 1,000,000.
         seed: of both, 0 or more.
         blocks: rows that were read already.
 
@@ -165,11 +166,15 @@ def _labels(paths: Sequence[Path], labels: Sequence[str] | None) -> list[str]:
 
 
 def _check(names: Sequence[str], against: str | None, alpha: float, resamples: int, seed: int) -> None:
+    if bad := [name for name in names if not name.strip() or not name.isprintable()]:
+        raise InputError(f"--name {bad[0]!r}: a name is shown in tables: give it letters, on one line")
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"two runs are called {twice[0]!r}: tell them apart with --name, once for each run")
     if against is not None and against not in names:
         raise InputError(f"--against {against}: there is {', '.join(names)}")
     if not (math.isfinite(alpha) and 0 < alpha < 1):
         raise InputError(f"--alpha {alpha}: choose a level between 0 and 1, 0.05 say")
-    if resamples < 1 or seed < 0:
-        raise InputError(f"--resamples {resamples} --seed {seed}: choose 1 or more resamples, and a seed of 0 or more")
+    if not 1 <= resamples <= MOST_RESAMPLES:
+        raise InputError(f"--resamples {resamples}: choose 1 to {MOST_RESAMPLES:,}, 10,000 say")
+    if seed < 0:
+        raise InputError(f"--seed {seed}: choose 0 or more")

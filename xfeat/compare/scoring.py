@@ -133,15 +133,15 @@ def check_same(first: Scored, other: Scored) -> None:
         InputError: protocols, modalities, pairs, rows or their labels that differ; says which.
     """
     who = f"{first.label} and {other.label}"
+    if set(first.found.ids) != set(other.found.ids):
+        listed = "; ".join(", ".join(sorted(run.found.ids)) for run in (first, other))
+        raise InputError(f"{who} have different modalities ({listed}): compare runs on the same ones")
     one, two = ({k: v for k, v in run.protocol.items() if k not in OF_A_RUN} for run in (first, other))
     for name in [*one, *(name for name in two if name not in one)]:
         if one.get(name) != two.get(name):
             said = f"{_said(one.get(name))} and {_said(two.get(name))}"
             remedy = "name one with --protocol" if name == "name" else "evaluate both alike"
             raise InputError(f"{who} have different protocols ({name}: {said}): {remedy}")
-    if set(first.found.ids) != set(other.found.ids):
-        listed = "; ".join(", ".join(sorted(run.found.ids)) for run in (first, other))
-        raise InputError(f"{who} have different modalities ({listed}): compare runs on the same ones")
     for name, ids in first.found.ids.items():
         _check_ids(who, name, ids, other.found.ids[name])
         if not np.array_equal(_labels(first.found, name), _labels(other.found, name)):

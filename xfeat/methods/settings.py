@@ -97,7 +97,9 @@ def class_names(value: Any) -> Any:
 def _read_file(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise InputError(f"config {file} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"config {file} cannot be read as YAML ({' '.join(str(error).split())})") from None
     if values is None:
         return {}

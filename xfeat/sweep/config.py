@@ -27,6 +27,7 @@ LOWER = ("MedR", "MeanR")  # metrics of which less is better
 COMPARED_BY = ("val_fraction", "classes", "relevance")
 HOLDING = ("select", "score_on", "size")  # settings that decide whether rows are held out
 TRIALS = 20
+METRIC = re.compile(r"(mAP|R|P|nDCG|CMC)@(all|[1-9]\d*)|MedR|MeanR|gmean|mINP|top-[1-9]\d*|per-class")
 EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")  # YAML 1.1 takes 1e-4 for a word
 
 
@@ -152,8 +153,7 @@ def check_trials(config: SweepConfig, caches: Sequence[FeatureCache]) -> None:
 def _check(config: SweepConfig) -> None:
     method = find_method(config.method)
     validated(method.settings, config.settings)
-    if config.protocol is not None:
-        check_protocol(config.protocol)
+    _check_measure(config)
     known = method.settings.model_fields
     for name in config.space:
         root = name.partition(".")[0]
@@ -176,10 +176,19 @@ def _check(config: SweepConfig) -> None:
         config.listed()
 
 
+def _check_measure(config: SweepConfig) -> None:
+    if config.protocol is not None:
+        check_protocol(config.protocol)
+    if not METRIC.fullmatch(config.measure):  # of another protocol: told by the first trial, which knows its own
+        raise InputError(f"metric={config.measure!r}: write it as `xfeat eval` does: mAP@all, R@1, nDCG@50, MedR, ...")
+
+
 def _load(file: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{file} cannot be read as YAML ({' '.join(str(error).split())})") from None
     if not isinstance(document, dict):
         raise InputError(f"{file} must hold a mapping with method, caches and space")
