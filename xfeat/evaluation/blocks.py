@@ -47,24 +47,26 @@ def score_blocks(
     Yields:
         The block's queries; their scores (q, N), contiguous, in [-1, 1] up to rounding and -1.5 for items left out,
         which the caller may overwrite; and (q, N) bool, True where an item is relevant and not left out, which it may
-        not. Forget a block before asking for the next one, or both are in memory.
+        not. The next block takes the memory of the scores.
     """
     scaled = unit_rows if similarity == "cosine" else short_rows
     with torch.no_grad():
         scores = Scores(scaled(queries, dtype), scaled(gallery, dtype))
     cost = bytes_per_score + (_BYTES_EXCLUDED if excluded is not None else 0)
     step = max(1, min(_MOST_ROWS, memory // (cost * len(gallery))))
+    # Memory that is asked for anew is filled with zeros, page by page, before it can be written to.
+    table = scores.table(min(step, len(queries)))
     for first in range(0, len(queries), step):
         rows = slice(first, min(first + step, len(queries)))
-        yield rows, *_block(scores, relevance, rows, excluded, exclude_self)
+        yield rows, *_block(scores, relevance, rows, excluded, exclude_self, table)
 
 
 def _block(
-    scores: Scores, relevance: Relevance, rows: slice, excluded: Excluded | None, exclude_self: bool
+    scores: Scores, relevance: Relevance, rows: slice, excluded: Excluded | None, exclude_self: bool, table: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Nothing is kept here while the caller works on it."""
     with torch.no_grad():
-        block, truth = scores.block(rows), relevance(rows)
+        block, truth = scores.block(rows, table), relevance(rows)
         if excluded is not None:
             truth = leave_out(block, truth, excluded(rows))
         if exclude_self:

@@ -8,7 +8,7 @@ import torch
 
 Result = TypeVar("Result")
 
-CELLS = 1 << 18  # of a table in a part: NumPy's calls are few against its work, and most of it stays in the cache
+CELLS = 1 << 19  # of a table in a part: NumPy's calls are few against its work, and most of it stays in the cache
 
 
 def by_parts(work: Callable[[slice], Result], rows: int, width: int) -> list[Result]:

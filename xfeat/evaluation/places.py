@@ -100,29 +100,38 @@ def _rank(
     keys = _packed(scores, truth)
     sort_rows(keys)
     width = keys.shape[1]
-    flat = np.flatnonzero((keys & 1).astype(bool))
+    bits = keys.astype(np.uint8)
+    bits &= 1
+    flat = np.flatnonzero(bits.view(bool))
     begin = np.arange(rows + 1) * width
     offsets = np.searchsorted(flat, begin)
     relevant = np.diff(offsets)
     hit = np.arange(1, len(flat) + 1) - np.repeat(offsets[:-1], relevant)
     place = flat - np.repeat(begin[:-1], relevant)
-    precision, discounted = hit / (place + 1), discounts[place]
-    alone = np.ones(len(flat))
+    counted = np.empty((3, len(flat)))  # as the fields of `Certain`
+    np.divide(hit, place + 1, out=counted[0])
+    counted[1], counted[2] = 1.0, discounts[place]
 
-    first, end = _runs(keys, ranked)
+    first, end = _runs(keys, ranked) if _mixed(keys, flat, place) else np.empty((2, 0), np.int64)
     low, high = np.searchsorted(flat, first), np.searchsorted(flat, end)
     mixed = (high > low) & (high - low < end - first)
     first, end, low, high = first[mixed], end[mixed], low[mixed], high[mixed]
     members = np.repeat(high - np.cumsum(high - low), high - low) + np.arange((high - low).sum())
-    precision[members] = discounted[members] = alone[members] = 0.0
+    counted[:, members] = 0.0
     query = first // width
     groups = np.stack([query, first - query * width, end - first, high - low, low - offsets[query]])
 
     certain = np.empty((len(cuts), 3, rows))
     for column, cut in enumerate(cuts):
         last = offsets[1:] if cut is None or cut >= ranked else np.searchsorted(flat, begin[:-1] + cut)
-        certain[column] = [_range_sums(one, offsets[:-1], last) for one in (precision, alone, discounted)]
+        certain[column] = [_range_sums(one, offsets[:-1], last) for one in counted]
     return groups, certain, relevant
+
+
+def _mixed(keys: NDArray[Any], flat: NDArray[np.int64], place: NDArray[np.int64]) -> bool:
+    """Whether a relevant item ties with an irrelevant one: then one comes right after one of its score."""
+    line = keys.ravel()
+    return bool(((line[flat] ^ line[flat - 1] == 1) & (place > 0)).any())
 
 
 def _runs(keys: NDArray[Any], ranked: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

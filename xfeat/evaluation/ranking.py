@@ -62,7 +62,7 @@ def average_precision(
         excluded: which gallery items are left out, relevant or not, on the same device; None: none.
         dtype: of the scores, torch.float32 or torch.float64; precisions are summed in float64 either way.
         memory: bytes that a block may take besides scaled copies of the inputs and a CPU's threads, which work on some
-            25 MB each, or one query; at least one query is ranked at a time.
+            50 MB each, or one query; at least one query is ranked at a time.
 
     Returns:
         Average precision and expected hits by query and cut, and the relevant items by query, on the device of the

@@ -102,10 +102,15 @@ class Scores:
             self._gallery, self._column = gallery[kept], torch.searchsorted(kept, self._column)
             self._copies = self._copies[:0]
 
-    def block(self, rows: slice) -> Tensor:
-        """(q, N) scores of these queries, in [-1, 1] up to rounding; a fresh tensor."""
+    def table(self, rows: int) -> Tensor:
+        """Memory for the matrix product of so many queries."""
+        return self._queries.new_empty(rows, len(self._gallery))
+
+    def block(self, rows: slice, table: Tensor | None = None) -> Tensor:
+        """(q, N) scores of these queries, in [-1, 1] up to rounding; a fresh tensor, or in a ``table`` of memory."""
+        queries = self._queries[rows]
         with full_precision(self._queries.device.type):
-            scores = self._queries[rows] @ self._gallery.T
+            scores = torch.mm(queries, self._gallery.T, out=None if table is None else table[: len(queries)])
         if self._column is None:
             return scores
         if len(self._copies):
