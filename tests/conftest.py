@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 # No deadlines: timed tests fail on busy machines. The same examples in every run, so that a failure can be repeated;
 # HYPOTHESIS_PROFILE=search looks for new ones.
 common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("xfeat", max_examples=25, derandomize=True, **common)
+settings.register_profile("xfeat", max_examples=20, derandomize=True, **common)
 settings.register_profile("search", max_examples=500, **common)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "xfeat"))
 
