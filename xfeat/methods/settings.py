@@ -94,13 +94,22 @@ def class_names(value: Any) -> Any:
     return value
 
 
-def _read_file(file: Path) -> dict[str, Any]:
+def load_yaml(file: Path, said: str) -> Any:
+    """What a YAML file holds; ``said`` names it in messages.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"config {file} cannot be read: {error.strerror}") from None
+        raise InputError(f"{said} cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"config {file} cannot be read as YAML ({' '.join(str(error).split())})") from None
+        raise InputError(f"{said} cannot be read as YAML ({' '.join(str(error).split())})") from None
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    values = load_yaml(file, f"config {file}")
     if values is None:
         return {}
     if not isinstance(values, dict):

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from xfeat.cache import FeatureCache
@@ -15,7 +14,7 @@ from xfeat.errors import InputError
 from xfeat.evaluation.instance import INSTANCE
 from xfeat.evaluation.zero_shot import ZERO_SHOT
 from xfeat.methods.registry import find_method
-from xfeat.methods.settings import validated
+from xfeat.methods.settings import load_yaml, validated
 from xfeat.sweep.space import Space, Values, grid, merged, random_trials, read_space
 from xfeat.training.asked import check_protocol
 from xfeat.training.embedding import PAIRED
@@ -184,12 +183,7 @@ def _check_measure(config: SweepConfig) -> None:
 
 
 def _load(file: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{file} cannot be read as YAML ({' '.join(str(error).split())})") from None
+    document = load_yaml(file, str(file))
     if not isinstance(document, dict):
         raise InputError(f"{file} must hold a mapping with method, caches and space")
     return document
