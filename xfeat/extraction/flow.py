@@ -80,8 +80,8 @@ class Flow:
         disk = ThreadPoolExecutor(1, "write")
         try:
             self._through(feed, encoder, disk, advance)
-        except (KeyboardInterrupt, InputError):
-            self._rescue(disk)
+        except (KeyboardInterrupt, InputError) as stop:
+            self._rescue(disk, hurry=isinstance(stop, KeyboardInterrupt))
             raise
         finally:
             _end(disk)
@@ -160,8 +160,11 @@ class Flow:
                 advance(oldest.rows, f"{self.failed} failed" if self.failed else "")
             self._flying.popleft()
 
-    def _rescue(self, disk: ThreadPoolExecutor) -> None:
-        """Write what is known of the shard in work, after those that are being written."""
+    def _rescue(self, disk: ThreadPoolExecutor, *, hurry: bool) -> None:
+        """Write what is known of the shard in work, after those that are being written.
+
+        In a hurry, a batch that no thread has taken up yet is left out.
+        """
         if not self._flying:
             return
         assembly = self._flying[0].assembly
@@ -170,7 +173,7 @@ class Flow:
                 if batch.assembly is not assembly or batch.places is None:
                     break
                 if batch.result is not None:
-                    if batch.result.cancel():
+                    if hurry and batch.result.cancel():
                         break
                     assembly.encoded(batch.places, batch.result.result())
         with suppress(Exception):
