@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from tests.cli.asking import refused
 from tests.cli.conftest import Xfeat
@@ -173,6 +174,19 @@ def test_long_names_are_cut_to_fit() -> None:
     assert cut("0123456789", 10) == "0123456789"
     assert cut("0123456789a", 10) == "0123..789a"
     assert cut("a\n b", 10) == "a b"
+
+
+def test_hits_line_up_in_every_script() -> None:
+    some = [hit(id="猫の写真.png", label=["猫"]), hit(id="cat.png", label=["e\u0301t"]), hit(id="語" * 90, label=["b"])]
+    query = {"modality": "画像", "id": "猫" * 90, "split": "test", "label": ["猫" * 9], "pair": None}
+    found = {"similarity": "cosine", "gallery": {"image": 3}, "splits": None, "classes": ["猫の写真"] * 30}
+    lines = show({**found, "queries": [{"query": query, "hits": some}]}).splitlines()
+    assert sum(line.count("猫の写真") for line in lines) == 31
+    assert max(map(cell_len, lines)) <= 80
+    rows = [cell_len(line) for line in lines if line.endswith(" test")]
+    assert rows == [rows[0]] * 3
+    assert cut("猫" * 9, 10) == "猫猫..猫猫"
+    assert cut("a\x1b]0;b\x07", 20) == "a?]0;b?"
 
 
 @pytest.mark.parametrize(

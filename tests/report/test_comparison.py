@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,19 +9,19 @@ from tests.report.reading import Page
 from xfeat.compare.comparison import compare
 from xfeat.errors import InputError
 from xfeat.report.about import about
-from xfeat.report.blocks import BarGrid, Table
-from xfeat.report.comparison import compared, comparison
+from xfeat.report.blocks import BarGrid, Section, Table
+from xfeat.report.comparison import SideBySide, comparison
 from xfeat.report.page import make_report, write_report
 from xfeat.report.retrieval import retrieval
+from xfeat.report.subject import Subject, open_subject
 from xfeat.training.asked import Asked
-from xfeat.training.embedding import Blocks
 
 CPU, TEST = torch.device("cpu"), Asked("test")
 
 
 def test_the_section_is_the_comparison(group: Path, trained: Path) -> None:
     found = compare([group, trained], TEST, CPU, labels=["several", "tiny"], resamples=200)
-    section = compared(found)
+    section = comparison(found)
     runs, pairs, differences = [block for block in section.blocks if isinstance(block, Table)]
     for row, run in zip(runs.rows, found.runs, strict=True):
         spread = "" if run.spread is None else f" ± {run.spread:.3f}"
@@ -37,18 +38,22 @@ def test_the_section_is_the_comparison(group: Path, trained: Path) -> None:
         "real" if one.real else "may be chance",
         f"{one.difference:+.3f}",
     ]
-    real = compared(replace(found, comparisons=(replace(one, real=not one.real, d_z=None, p_holm=1e-6),)))
+    real = comparison(replace(found, comparisons=(replace(one, real=not one.real, d_z=None, p_holm=1e-6),)))
     (row,) = [block for block in real.blocks if isinstance(block, Table)][2].rows
     assert row[1] == ("may be chance" if one.real else "real")
     assert row[4:6] == ["< 0.0001", "–"]
     (grid,) = [block for block in section.blocks if isinstance(block, BarGrid)]
     assert [bar.length for bar in grid.items[0].bars] == [run.mean for run in found.runs]
-    ranks = compared(replace(found, lower_is_better=True))
+    ranks = comparison(replace(found, lower_is_better=True))
     assert not [block for block in ranks.blocks if isinstance(block, BarGrid)]
 
 
 def test_runs_that_cannot_be_compared_are_shown_all_the_same(trained: Path, paired: Path) -> None:
-    section = comparison([trained, paired], ["a", "b"], TEST, CPU, Blocks())
+    several = SideBySide()
+    for path, name in ((trained, "a"), (paired, "b"), (trained, "c")):
+        several.add(open_subject(path, TEST, CPU), name)
+    section = several.section()
+    assert section is not None
     assert section.blocks == ()
     assert section.notes[0].startswith("These runs are not compared: a and b have different")
 
@@ -66,6 +71,22 @@ def test_a_page_of_several_runs(group: Path, trained: Path, tmp_path: Path) -> N
     assert all(after <= before + 1 for before, after in zip(page.levels(), page.levels()[1:], strict=False))
     assert "Report on several, tiny" in page.words()
     assert "several − tiny" in page.words("comparison") or "tiny − several" in page.words("comparison")
+
+
+def test_every_run_is_evaluated_once(trained: Path, tmp_path: Path) -> None:
+    """Nothing is left to evaluate a run by when its own sections are made."""
+    paths = [shutil.copytree(trained, tmp_path / name) for name in ("one", "two")]
+
+    def spent(subject: Subject) -> Section | None:
+        shutil.rmtree(subject.path / "branches")
+        return None
+
+    asked = Asked("test", allow_changed=True)
+    report = make_report(paths, asked, CPU, [spent])
+    assert report.comparison is not None
+    (_, runs, *_) = report.comparison.blocks
+    assert isinstance(runs, Table)
+    assert [row[0] for row in runs.rows] == ["one", "two"]
 
 
 def test_a_run_is_named_once(trained: Path) -> None:

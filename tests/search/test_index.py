@@ -137,3 +137,16 @@ def test_a_group_is_refused(tmp_path: Path) -> None:
     write_group(tmp_path, [0, 1], "drcl")
     with pytest.raises(InputError, match="seed0"):
         open_index(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["drcl", "sspc"])
+def test_any_batch_gives_what_single_queries_give(made: Made, method: str) -> None:
+    index = open_index(getattr(made, method))
+    rows = [("text", name(row)) for row in (4, 9, BROKEN, 4)] + [("image", name(3))]
+    vectors = index.embed_rows(rows)
+    together = index.search(vectors, 9)
+    for number, row in enumerate(rows):
+        assert torch.equal(index.embed_rows([row])[0], vectors[number])
+        alone = index.search(vectors[number : number + 1], 9)
+        assert torch.equal(alone.items[0], together.items[number])
+        assert torch.equal(alone.scores[0], together.scores[number])

@@ -13,7 +13,7 @@ from tests.sweep.building import write_config
 from xfeat.errors import InputError
 from xfeat.sweep.config import SweepConfig, read_sweep
 from xfeat.sweep.folder import Record, SweepFolder
-from xfeat.sweep.study import study_trials
+from xfeat.sweep.study import check_storage, study_trials
 
 pytest.importorskip("optuna")
 FORK = get_context("fork")
@@ -115,6 +115,9 @@ def test_a_storage_that_cannot_be_opened(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="storage cannot be opened") as caught:
             next(trials)
         assert "\n" not in str(caught.value)
+        with pytest.raises(InputError, match="storage cannot be opened"):
+            check_storage(tpe(tmp_path, 1, storage=storage))
+    check_storage(tpe(tmp_path, 1, storage="sqlite://"))
 
 
 def test_without_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,8 +157,12 @@ def test_all_trials_fail(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_metric_that_is_none(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"metric top-1 is none of this protocol's \(mAP@all, .*\): name one"):
-        sweep(read_sweep(write_config(folder, metric="top-1", space={"lr": [0.1]})), tmp_path / "out", CPU)
+    for metric in ("top-1", "CMC@1", "mAP@100"):
+        with pytest.raises(
+            InputError, match=f"metric {metric} is none of protocol category: choose mAP@all, .*, MedR$"
+        ):
+            sweep(read_sweep(write_config(folder, metric=metric, space={"lr": [0.1]})), tmp_path / "out", CPU)
+        assert not (tmp_path / "out").exists()
 
 
 def test_rows_that_training_held_out(tmp_path: Path) -> None:

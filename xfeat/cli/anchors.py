@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from xfeat.cli.output import counted, table
+from xfeat.cli.output import counted, cut, table
 from xfeat.cli.train import DEVICE
 from xfeat.errors import InputError
 
@@ -194,4 +194,4 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _cut(name: str) -> str:
-    return name if len(name) <= NAME_WIDTH else name[: NAME_WIDTH - 3] + "..."
+    return cut(name, NAME_WIDTH)

@@ -2,6 +2,8 @@
 
 import typer
 
+from xfeat.cli.output import left, width
+
 
 def backbones() -> None:
     """List the frozen encoders on offer.
@@ -15,9 +17,9 @@ def backbones() -> None:
     for family, model in list_backbones():
         rows.append((f"{family}:{model.name}", ", ".join(model.kinds), model.dim))
         notes.append(model.about + (f" (needs {model.needs})" if model.needs else ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    widths = [max(width(row[column]) for row in rows) for column in range(3)]
     for row, note in zip(rows, notes, strict=True):
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        typer.echo("  ".join(left(cell, room) for cell, room in zip(row, widths, strict=True)).rstrip())
         if note:
             typer.echo(f"    {note}")
     typer.echo("\nUse one with `xfeat extract MANIFEST --modality NAME --backbone SPEC`.")

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xfeat.cli.output import cut, plain
+
 if TYPE_CHECKING:
     from xfeat.cache import Manifest
 
@@ -103,5 +105,5 @@ def _value(value: Any) -> str:
     return _cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), 60)
 
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."
+def _cut(text: str, room: int) -> str:
+    return cut(plain(text), room)

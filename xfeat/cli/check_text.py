@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from xfeat.cli.output import counted, table
+from xfeat.cli.output import counted, cut, table, width
 
 if TYPE_CHECKING:
     from xfeat.checking.report import Example, Finding, Overview, Place, Report
@@ -72,7 +72,7 @@ def _example(example: "Example") -> list[str]:
         sign = _cut(example.word, ID) or ("=" if example.score is None else f"{example.score:.4f}")
         other = f"{sign}  {_place(example.other, example.row)}"
     line = f"{first}  {other}".rstrip()
-    return [line] if len(line) + 4 <= WIDTH else [first, f"  {_cut(other, WIDTH - 6)}"]
+    return [line] if width(line) + 4 <= WIDTH else [first, f"  {_cut(other, WIDTH - 6)}"]
 
 
 def _place(place: "Place", beside: "Place | None" = None) -> str:
@@ -103,5 +103,5 @@ def _wrapped(line: str, start: str, rest: str | None = None) -> list[str]:
     return textwrap.wrap(line, WIDTH, initial_indent=start, subsequent_indent=more, break_on_hyphens=False)
 
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else "..." + text[-(width - 3) :]
+def _cut(text: str, room: int) -> str:
+    return cut(text, room, end=room - 3)

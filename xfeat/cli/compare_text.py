@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xfeat.cli.eval_stated import WIDTH, footer, head, short_pairs, wrapped
-from xfeat.cli.output import counted, table
+from xfeat.cli.output import counted, cut, table
 
 if TYPE_CHECKING:
     from xfeat.compare.outcome import Comparison, RunScore, Versus
@@ -133,4 +133,4 @@ def _spread(result: "Comparison", value: float, spread: float | None) -> str:
 
 def _cut(name: str, room: int) -> str:
     """The name's beginning and its end, which tells relatives apart."""
-    return name if len(name) <= room else f"{name[: room - 9]}...{name[-6:]}"
+    return cut(name, room, end=6)

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from xfeat.cli.output import counted
+from xfeat.cli.output import counted, cut, width
 
 WIDTH = 80
 ARROW = "->"
@@ -98,15 +98,15 @@ def _asked(one: Numbers) -> int:
 
 
 def short_pairs(pairs: Sequence[str], room: int) -> tuple[dict[str, str], list[str]]:
-    """Names of pairs in ``room`` characters, and lines that say what they stand for.
+    """Names of pairs in ``room`` columns, and lines that say what they stand for.
 
     Where one is too long, the modalities of all are cut; where cut names would be the same, they are numbered.
     """
-    if all(len(pair) <= room for pair in pairs):
+    if all(width(pair) <= room for pair in pairs):
         return {pair: pair for pair in pairs}, []
     names = list(dict.fromkeys(name for pair in pairs for name in pair.split(ARROW)))
-    width = (room - len(ARROW)) // 2
-    short, legend = {name: name if len(name) <= width else name[: width - 3] + "..." for name in names}, []
+    each = (room - len(ARROW)) // 2
+    short, legend = {name: cut(name, each) for name in names}, []
     if len(set(short.values())) < len(names):
         short = {name: str(number) for number, name in enumerate(names, 1)}
         legend = [f"  {number}: {name}" for name, number in short.items()]

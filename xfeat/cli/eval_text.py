@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xfeat.cli.eval_stated import ARROW, WIDTH, footer, head, left_out, short_pairs, wrapped
-from xfeat.cli.output import counted, table
+from xfeat.cli.output import counted, table, width
 
 if TYPE_CHECKING:
     from xfeat.training.embedding import Embeddings
@@ -102,7 +102,7 @@ def _deviations(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def fitted_table(header: Sequence[str], rows: Sequence[Sequence[str]], last: Sequence[Sequence[str]]) -> str:
     """A table by pairs, whose names are cut or numbered where they do not fit, with ``last`` set apart below."""
-    numbers = [max(map(len, column)) for column in list(zip(header, *rows, *last, strict=True))[1:]]
+    numbers = [max(map(width, column)) for column in list(zip(header, *rows, *last, strict=True))[1:]]
     room = max(14, WIDTH - 2 - sum(numbers) - 2 * len(numbers))
     short, legend = short_pairs([name for name, *_ in rows if ARROW in name], room)
     lines = table(header, [*([short.get(name, name), *cells] for name, *cells in rows), *last]).split("\n")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from xfeat.cli.eval_text import WIDTH, cells, wrapped
-from xfeat.cli.output import table
+from xfeat.cli.output import cut, table, width
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,12 +73,12 @@ def show_gap(document: Mapping[str, Any]) -> str:
 
 def _between(pair: str, room: int = 26) -> str:
     text = ", ".join(pair.split("|"))
-    if len(text) <= room:
+    if width(text) <= room:
         return text
     each = (room - 2) // 2
-    return ", ".join(name if len(name) <= each else name[: each - 3] + "..." for name in pair.split("|"))
+    return ", ".join(cut(name, each) for name in pair.split("|"))
 
 
 def _cut(name: str) -> str:
     room = WIDTH - 2 - sum(max(len(word), NUMBER) + 2 for word in COLUMNS.values())
-    return name if len(name) <= room else name[: room - 3] + "..."
+    return cut(name, room)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from xfeat.cli.output import counted, table
+from xfeat.cli.output import counted, cut, table
 
 if TYPE_CHECKING:
     from xfeat.training.joining import Joined
@@ -54,5 +54,5 @@ def summary(joined: "Joined", runs: int) -> str:
     return "\n".join(lines)
 
 
-def _cut(name: str, width: int = 24) -> str:
-    return name if len(name) <= width else name[: width - 3] + "..."
+def _cut(name: str, room: int = 24) -> str:
+    return cut(name, room)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from xfeat.cli.output import counted, table
+from xfeat.cli.output import counted, cut, left, plain, right, table, width
 
 if TYPE_CHECKING:
     from xfeat.training.prior_report import PriorReport
@@ -112,9 +112,9 @@ def described(report: "PriorReport") -> str:
     if report.mean_abs_cosine is not None:
         lines.append(f"  similarity   mean |cosine| of different classes {report.mean_abs_cosine:.3f}; the most alike:")
         rows = [[_cut(one), _cut(other), f"{value:+.3f}"] for one, other, value in report.closest(CLOSEST)]
-        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        widths = [max(width(row[column]) for row in rows) for column in (0, 1)]
         lines += [
-            f"    {one.ljust(widths[0])}  {other.ljust(widths[1])}  {value.rjust(7)}" for one, other, value in rows
+            f"    {left(one, widths[0])}  {left(other, widths[1])}  {right(value, 7)}" for one, other, value in rows
         ]
     if candidates := report.note.get("candidates"):
         chosen = report.note.get("chosen")
@@ -146,6 +146,5 @@ def _chosen(report: "PriorReport") -> str:
     return f"candidate of {_cut(chosen, 16)}, score {note['score']:.3f} ({why})"
 
 
-def _cut(name: str, width: int = NAME_WIDTH) -> str:
-    plain = " ".join(name.split())
-    return plain if len(plain) <= width else plain[: width - 3] + "..."
+def _cut(name: str, room: int = NAME_WIDTH) -> str:
+    return cut(plain(" ".join(name.split())), room)

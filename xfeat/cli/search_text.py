@@ -1,11 +1,11 @@
 """What ``xfeat search`` prints, from the document that it writes as JSON."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xfeat.cli.eval_stated import WIDTH
-from xfeat.cli.output import table
+from xfeat.cli.output import cut as cut_off
+from xfeat.cli.output import left, plain, table, width, wrap
 
 NUMBERS = 19  # width of rank and score, of the blanks before each of them and before the id
 MOST = {"modality": 10, "class": 14, "split": 8}  # of the other columns, so that ids keep a dozen characters
@@ -34,7 +34,7 @@ def stated(similarity: str, gallery: Mapping[str, int], splits: Sequence[str], c
     of = f"; split {', '.join(splits)}" if splits else "; all splits"
     only = f"; class {', '.join(classes)}" if classes else ""
     return [
-        *textwrap.wrap(f"gallery   {rows} rows{of}{only}", WIDTH, subsequent_indent=" " * 10),
+        *wrap(plain(f"gallery   {rows} rows{of}{only}"), WIDTH, rest=" " * 10),
         f"score     {similarity} of embeddings, the same measure in every modality",
     ]
 
@@ -48,16 +48,12 @@ def asked(query: Mapping[str, Any]) -> str:
     about = [f"class {cut('|'.join(query['label']), 16)}"] if query["label"] else []
     words = f" ({', '.join([*about, 'split ' + cut(query['split'], 10)])})"
     modality = cut(query["modality"], 14)
-    return f"{modality} {cut(query['id'], WIDTH - len(modality) - 1 - len(words))}{words}"
+    return f"{modality} {cut(query['id'], WIDTH - width(modality) - 1 - width(words))}{words}"
 
 
-def cut(text: str, width: int) -> str:
-    """A text without line breaks, with dots in its middle where it is longer than ``width``."""
-    text = " ".join(text.split())
-    if len(text) <= width:
-        return text
-    head = (width - 2) // 2
-    return f"{text[:head]}..{text[len(text) - (width - 2 - head) :]}"
+def cut(text: str, room: int) -> str:
+    """A text on one line, with dots in its middle where it takes more columns than ``room``."""
+    return cut_off(plain(" ".join(text.split())), room, end=(room - 1) // 2, dots="..")
 
 
 def shares(hit: Mapping[str, Any]) -> str:
@@ -77,16 +73,16 @@ def _table(hits: Sequence[Mapping[str, Any]], *, many: bool) -> str:
     if any(shares(hit) != UNKNOWN for hit in hits):
         columns["shares"] = [shares(hit) for hit in hits]
     before = {"modality": [cut(hit["modality"], MOST["modality"]) for hit in hits]} if many else {}
-    taken = sum(2 + max(len(name), *map(len, cells)) for name, cells in {**before, **columns}.items())
+    taken = sum(2 + max(width(name), *map(width, cells)) for name, cells in {**before, **columns}.items())
     ids = [cut(hit["id"], WIDTH - NUMBERS - taken) for hit in hits]
     shown = {**before, "id": ids, **columns}
-    widths = [max(len(name), *map(len, cells)) for name, cells in shown.items()]
-    header = ["rank", "score", *(name.ljust(width) for name, width in zip(shown, widths, strict=True))]
+    widths = [max(width(name), *map(width, cells)) for name, cells in shown.items()]
+    header = ["rank", "score", *(left(name, room) for name, room in zip(shown, widths, strict=True))]
     rows = [
         [
             f"{hit['rank']:4}",
             f"{hit['score']:.4f}" if abs(hit["score"]) < 100 else f"{hit['score']:.4g}",
-            *(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)),
+            *(left(cell, room) for cell, room in zip(cells, widths, strict=True)),
         ]
         for hit, cells in zip(hits, zip(*shown.values(), strict=True), strict=True)
     ]

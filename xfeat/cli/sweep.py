@@ -29,6 +29,7 @@ def sweep(
     """
     from xfeat.cli.sweep_text import show
     from xfeat.sweep.config import read_sweep
+    from xfeat.sweep.measure import settled
     from xfeat.sweep.sweep import sweep as run_sweep
     from xfeat.training.device import find_device
 
@@ -37,6 +38,7 @@ def sweep(
     if folder is None:
         raise InputError(f"{config} names no `out`: add it, or --out DIR")
     where = find_device(device)
+    asked = settled(asked)
     typer.echo(show(run_sweep(asked, folder, where, _Told(asked))))
 
 

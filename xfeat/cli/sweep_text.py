@@ -1,11 +1,10 @@
 """What ``xfeat sweep`` prints."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xfeat.cli.eval_stated import WIDTH, head
-from xfeat.cli.output import counted, table
+from xfeat.cli.output import counted, table, width, wrap
 
 if TYPE_CHECKING:
     from xfeat.sweep.best import Result
@@ -66,7 +65,7 @@ def _trials(records: Sequence["Record"], names: Sequence[str], metric: str) -> s
     """Settings as columns; where they do not fit, in lines below each trial."""
     rows = [[f"{one.number:04d}", *(_text(one.values[name]) for name in names), _score(one)] for one in records]
     full = table(["trial", *names, f"val {metric}"], rows)
-    if max(map(len, full.split("\n"))) <= WIDTH:
+    if max(map(width, full.split("\n"))) <= WIDTH:
         return full
     short = table(["trial", f"val {metric}"], [[row[0], row[-1]] for row in rows]).split("\n")
     lines = short[:2]
@@ -85,7 +84,7 @@ def _failed(records: Sequence["Record"]) -> list[str]:
 
 
 def _indented(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 6)
+    return wrap(text, WIDTH, " " * 4, " " * 6)
 
 
 def _words(values: Mapping[str, Any]) -> str:

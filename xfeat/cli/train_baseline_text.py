@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from xfeat.cli.output import counted, table
+from xfeat.cli.output import counted, cut, table
 
 NAME_WIDTH = 27  # leaves room for many rows and a kept branch in 80 columns
 NAMES = {"raw": "Raw features", "cca": "CCA", "semantic-matching": "Semantic matching", "ridge": "Ridge regression"}
@@ -37,7 +37,7 @@ def _lines(outcome: "BaselineOutcome", kept: str) -> list[str]:
     notes = outcome.branches
     rows = [
         [
-            name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 9]}...{name[-6:]}",
+            cut(name, NAME_WIDTH, end=6),
             f"{note['in_dim']:,}",
             f"{note['train_rows']:,}",
             f"{note['out_dim']:,}",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from xfeat.cli.output import counted, table
+from xfeat.cli.output import counted, cut, table
 
 NAME_WIDTH = 27  # leaves room for many rows and a kept branch in 80 columns
 
@@ -16,7 +16,7 @@ def summary(outcome: "CiimOutcome", seconds: float) -> str:
     first = next(iter(outcome.branches.values()))
     rows = [
         [
-            name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 9]}...{name[-6:]}",
+            cut(name, NAME_WIDTH, end=6),
             f"{note['in_dim']:,}",
             f"{note['train_rows']:,}",
             f"{note['val_rows']:,}",

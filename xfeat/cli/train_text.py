@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from xfeat.cli.output import counted, table
+from xfeat.cli.output import counted, cut, table
 
 if TYPE_CHECKING:
     from xfeat.training.drcl import Outcome
@@ -18,7 +18,7 @@ def group_summary(outcomes: "Mapping[int, Outcome]", seconds: float, called: str
         epochs = [f"{note['epoch']}/{note['epochs']}" for note in outcome.branches.values()]
         rows.append([str(seed), outcome.prior["chosen"], "-" if score is None else f"{score:.3f}", *epochs])
     shown = 4 if len(names) > 4 else len(names)
-    header = ["seed", "prior", "score", *(f"{name[:12]} epoch" for name in names[:shown])]
+    header = ["seed", "prior", "score", *(f"{cut(name, 12, dots='')} epoch" for name in names[:shown])]
     lines = [
         f"{called}: {counted(len(outcomes), 'seed')} of {counted(len(names), 'branch', 'branches')} in {seconds:.1f} s",
         table(header, [row[: 3 + shown] for row in rows]),

@@ -71,15 +71,28 @@ def score(path: Path, label: str, asked: Asked, metric: str | None, device: torc
         path: of either.
         label: what to call it.
         asked: of the evaluation.
-        metric: one that is a mean over queries; None: the protocol's first.
+        metric: see `scored`.
         device: where to compute.
         blocks: rows that were read already.
 
     Raises:
-        InputError: no such run, what is asked for does not fit it, a metric that is no mean over queries, or a group
-            whose seeds held out different rows.
+        InputError: no such run, what is asked for does not fit it, or as of `scored`.
     """
-    answer = evaluate_path(path, asked, device, blocks)
+    return scored(evaluate_path(path, asked, device, blocks), path, label, metric)
+
+
+def scored(answer: Answer, path: Path, label: str, metric: str | None = None) -> Scored:
+    """What was evaluated, by query.
+
+    Args:
+        answer: of `evaluate_path`.
+        path: of the run or the group.
+        label: what to call it.
+        metric: one that is a mean over queries; None: the protocol's first.
+
+    Raises:
+        InputError: a metric that is no mean over queries, or a group whose seeds held out different rows.
+    """
     if answer.found.held_out and len(answer.results) > 1:
         raise InputError(
             f"{path}: every seed held out rows of its own: compare runs of one seed, or give the caches a val split"

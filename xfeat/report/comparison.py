@@ -1,39 +1,49 @@
 """The section that sets several runs side by side: means over seeds, and which differences are more than chance."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import torch
-
-from xfeat.compare.comparison import Comparison, compare
+from xfeat.compare.comparison import Comparison, compared
+from xfeat.compare.scoring import Scored, check_same, scored
 from xfeat.errors import InputError
 from xfeat.report.blocks import Bar, BarGrid, Bars, Block, Section, Table
-from xfeat.training.asked import Asked
-from xfeat.training.embedding import Blocks
+from xfeat.report.subject import Subject
 
 MOST_PAIRS = 12  # columns of the table by pair
 
 
-def comparison(
-    paths: Sequence[Path], names: Sequence[str], asked: Asked, device: torch.device, blocks: Blocks
-) -> Section:
-    """Runs and groups on the same rows; runs that cannot be compared have a section that says why.
+class SideBySide:
+    """Runs and groups on the same rows, taken from the answers that their own pages are made of.
 
-    Args:
-        paths: of runs and groups, two or more.
-        names: theirs, all different.
-        asked: of the evaluation.
-        device: where to compute.
-        blocks: rows that were read.
+    Their vectors are not kept.
     """
-    try:
-        found = compare(paths, asked, device, labels=names, blocks=blocks)
-    except InputError as error:
-        return Section("comparison", "Comparison", notes=[f"These runs are not compared: {error}"])
-    return compared(found)
+
+    def __init__(self) -> None:
+        self._scored: list[Scored] = []
+        self._problem = ""
+
+    def add(self, subject: Subject, name: str) -> None:
+        """Put one more beside those that are there.
+
+        Args:
+            subject: what was evaluated.
+            name: its own, unlike the others'.
+        """
+        if self._problem:
+            return
+        try:
+            self._scored.append(scored(subject.answer, subject.path, name))
+            check_same(self._scored[0], self._scored[-1])
+        except InputError as error:
+            self._problem = f"These runs are not compared: {error}"
+
+    def section(self) -> Section | None:
+        """The comparison; of runs that cannot be compared, why; None where there is one run."""
+        if self._problem:
+            return Section("comparison", "Comparison", notes=[self._problem])
+        return comparison(compared(self._scored)) if len(self._scored) > 1 else None
 
 
-def compared(found: Comparison) -> Section:
+def comparison(found: Comparison) -> Section:
     """Tables of a comparison: runs, their ordered pairs, and the differences between them."""
     cover = f"{1 - found.alpha:.0%}"
     rows = ", ".join(f"{count:,} of {name}" for name, count in found.rows.items())

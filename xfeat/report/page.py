@@ -13,7 +13,7 @@ from xfeat.errors import InputError
 from xfeat.report.about import about
 from xfeat.report.blocks import Section
 from xfeat.report.by_class import by_class
-from xfeat.report.comparison import comparison
+from xfeat.report.comparison import SideBySide
 from xfeat.report.curves import curves
 from xfeat.report.examples import examples
 from xfeat.report.gap import gap
@@ -103,18 +103,19 @@ def make_report(
     places = [path.resolve() for path in paths]
     if twice := [path for path, place in zip(paths, places, strict=True) if places.count(place) > 1]:
         raise InputError(f"{twice[0]} is named twice: name each run once")
-    media, blocks = media or Media(), Blocks()
+    media, blocks, side_by_side = media or Media(), Blocks(), SideBySide()
     reports: list[RunReport] = []
     names = _names(paths)
     for path, name in zip(paths, names, strict=True):
         subject = open_subject(path, asked, device, media=media, queries=queries, blocks=blocks)
+        if len(paths) > 1:
+            side_by_side.add(subject, name)
         made = [section for make in sections if (section := make(subject)) is not None]
         if len(paths) > 1:
             place = len(reports) + 1
             made = [replace(section, key=f"run{place}-{section.key}") for section in made]
         reports.append(RunReport(name, subject.config.method, made))
-    side_by_side = comparison(paths, names, asked, device, blocks) if len(paths) > 1 else None
-    return Report(asked.split, reports, side_by_side, media.symbols)
+    return Report(asked.split, reports, side_by_side.section(), media.symbols)
 
 
 def write_report(path: Path, report: Report) -> int:

@@ -7,7 +7,6 @@ from typing import Any
 from xfeat.cache.export_faiss import IDS, META, README, whole_folder
 from xfeat.cache.files import write_text
 from xfeat.errors import InputError
-from xfeat.evaluation.similarity import unit_rows
 from xfeat.search.document import row
 from xfeat.search.index import Index
 
@@ -57,8 +56,7 @@ def export_index(index: Index, out: Path) -> Path:
     with whole_folder(out, FORMAT, FILES, "--export") as folder:
         flat = faiss.IndexFlatIP(index.vectors.shape[1])
         for piece in index.vectors.split(ADDED_AT_ONCE):
-            rows = unit_rows(piece) if cosine else piece
-            flat.add(rows.cpu().contiguous().numpy())
+            flat.add(piece.cpu().contiguous().numpy())
         faiss.write_index(flat, str(folder / VECTORS))
         items = [index.item(place) for place in range(len(index))]
         write_text(folder / IDS, json.dumps([f"{item.modality}:{item.id}" for item in items], ensure_ascii=False))

@@ -1,6 +1,6 @@
 """The embedded rows of a run, in one list that is searched."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfeat.errors import InputError
-from xfeat.evaluation.similarity import Similarity
-from xfeat.evaluation.top import Top, top_items
+from xfeat.evaluation.similarity import Similarity, unit_rows
+from xfeat.evaluation.top import Top
 from xfeat.progress import progress
+from xfeat.search.nearest import Nearest
 from xfeat.search.opened import Opened, OpenRun
 from xfeat.search.rows import Item, check_splits, chosen_classes
 from xfeat.training.sspc_store import Weights
@@ -75,7 +76,8 @@ class Index:
     Attributes:
         run: the run.
         similarity: what its embeddings are compared by.
-        vectors: (N, O) float32 on the run's device, modality after modality.
+        vectors: (N, O) float32 on the run's device, modality after modality; of length 1 where the run compares by
+            cosine.
         counts: rows by modality.
         splits: rows are of these only; empty: of all.
         classes: likewise.
@@ -94,8 +96,11 @@ class Index:
         self._kept = kept
         self._names = list(kept)
         self._starts = np.concatenate([[0], np.cumsum(list(self.counts.values()))])
-        pieces = [piece for name, rows in kept.items() for piece in _embedded(run[name], rows, run.device)]
-        self.vectors = torch.cat(pieces)
+        pieces = (piece for name, rows in kept.items() for piece in _embedded(run[name], rows, run.device))
+        if self.similarity == "cosine":
+            pieces = (unit_rows(piece) for piece in pieces)
+        self.vectors = _stacked(pieces, sum(self.counts.values()))
+        self._nearest = Nearest(self.vectors, self.similarity)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -122,7 +127,9 @@ class Index:
         return int(self._starts[self._names.index(modality)]) + found
 
     def embed_rows(self, ids: Sequence[tuple[str, str]]) -> Tensor:
-        """Embeddings of rows of the run's caches, whether they are in the index or not.
+        """Embeddings of rows of the run's caches, whether they are in the index or not; each by itself.
+
+        So that they are the same, to the last digit, whatever other rows are asked for.
 
         Args:
             ids: (modality, id) of Q rows.
@@ -141,7 +148,7 @@ class Index:
             one = self.run[modality]
             rows = np.array([one.rows.row(ids[place][1]) for place in own], dtype=np.int64)
             distinct, back = np.unique(rows, return_inverse=True)
-            found = torch.cat(list(_embedded(one, distinct, self.run.device)))
+            found = _stacked(_embedded(one, distinct, self.run.device, alone=True), len(distinct))
             vectors[own] = found[torch.from_numpy(back).to(found.device)]
         return vectors
 
@@ -156,7 +163,8 @@ class Index:
     def search(self, vectors: Tensor | NDArray[np.float32], k: int, *, without: Sequence[int] | None = None) -> Top:
         """The k rows that are most similar to each query; equally similar ones in the order of the index.
 
-        Queries are compared in blocks: memory does not grow with their number.
+        What a query finds does not depend on the others. They are compared in blocks: memory does not grow with their
+        number.
 
         Args:
             vectors: (Q, O) finite embeddings.
@@ -179,32 +187,32 @@ class Index:
             raise InputError("a query holds an entry that is not a finite number")
         if not len(queries):
             return Top(torch.empty(0, min(k, len(self)), dtype=torch.int64), torch.empty(0, min(k, len(self))))
-        excluded = None
-        if without is not None:
-            own = torch.tensor(without, device=queries.device)
-            places = torch.arange(len(self), device=queries.device)
-
-            def excluded(rows: slice) -> Tensor:
-                return own[rows, None] == places
-
-        top = top_items(queries, self.vectors, k, similarity=self.similarity, excluded=excluded)
-        if self.similarity == "cosine":
-            return top
-        # Inner products come divided by the longest rows: the scores of a query must not depend on the others'.
-        longest = queries.double().norm(dim=1).amax() * self.vectors.double().norm(dim=1).amax()
-        scores = (top.scores.double() * longest).float()
-        return Top(top.items, scores.masked_fill(top.items < 0, -torch.inf))
+        own = None if without is None else torch.tensor(without, dtype=torch.int64, device=queries.device)
+        return self._nearest.search(queries, k, own)
 
 
-def _embedded(one: Opened, rows: NDArray[np.int64], device: torch.device) -> Iterator[Tensor]:
-    """Embeddings of some rows, ascending, shard by shard; at least one piece where there are rows."""
+def _stacked(pieces: Iterable[Tensor], rows: int) -> Tensor:
+    """Pieces of so many rows, one or more, in one tensor; no two of them are held at a time."""
+    found, filled = torch.empty(0), 0
+    for piece in pieces:
+        if not filled:
+            found = piece.new_empty(rows, piece.shape[1])
+        found[filled : filled + len(piece)] = piece
+        filled += len(piece)
+    return found
+
+
+def _embedded(one: Opened, rows: NDArray[np.int64], device: torch.device, *, alone: bool = False) -> Iterator[Tensor]:
+    """Embeddings of some rows, ascending, shard by shard, or one ``alone``; at least one piece where there are rows."""
     m, cache, branch = one.cache.manifest, one.cache, one.branch
     shards = np.unique(rows // m.shard_rows)
     with progress(f"embed {m.modality}", len(shards)) as advance:
         for shard in shards.tolist():
             start, stop = m.span(shard)
             own = rows[(rows >= start) & (rows < stop)] - start
-            tokens = cache.tokens(shard).rows(own) if branch.wants_tokens else None
-            features = cache.features(shard)[own]
-            yield branch.embed(features, device, tokens=tokens)
+            tokens = cache.tokens(shard) if branch.wants_tokens else None
+            features = cache.features(shard)
+            for some in np.split(own, len(own)) if alone else [own]:
+                read = None if tokens is None else tokens.rows(some)
+                yield branch.embed(features[some], device, tokens=read)
             advance()

@@ -54,8 +54,8 @@ class SweepConfig(BaseModel):
 
     @property
     def measure(self) -> str:
-        """The metric that trials are compared by."""
-        return self.metric or METRICS.get(self.scored_as or "", "mAP@all")
+        """The metric that trials are compared by; see `xfeat.sweep.measure.settled` where the caches decide it."""
+        return self.metric or default_metric(self.scored_as or "")
 
     @property
     def lower(self) -> bool:
@@ -77,6 +77,11 @@ class SweepConfig(BaseModel):
         if self.search == "grid":
             return grid(self.parsed)
         return random_trials(self.parsed, self.trials or TRIALS, self.sampler_seed)
+
+
+def default_metric(protocol: str) -> str:
+    """The metric that a protocol's runs are compared by if nothing else is said."""
+    return METRICS.get(protocol, "mAP@all")
 
 
 def read_sweep(file: Path, trials: int | None = None) -> SweepConfig:
@@ -178,7 +183,7 @@ def _check(config: SweepConfig) -> None:
 def _check_measure(config: SweepConfig) -> None:
     if config.protocol is not None:
         check_protocol(config.protocol)
-    if not METRIC.fullmatch(config.measure):  # of another protocol: told by the first trial, which knows its own
+    if not METRIC.fullmatch(config.measure):  # one of another protocol is refused once the caches are open
         raise InputError(f"metric={config.measure!r}: write it as `xfeat eval` does: mAP@all, R@1, nDCG@50, MedR, ...")
 
 

@@ -38,6 +38,22 @@ def load_optuna() -> ModuleType:
     return optuna
 
 
+def check_storage(config: SweepConfig) -> None:
+    """Refuse a database that is named and cannot be reached, before a sweep has a folder.
+
+    Raises:
+        InputError: that, or Optuna is not installed.
+    """
+    load_optuna()
+    from sqlalchemy import create_engine
+
+    if config.storage is not None:
+        with _reached():
+            engine = create_engine(config.storage)
+            engine.connect().close()
+            engine.dispose()
+
+
 def study_trials(config: SweepConfig, folder: SweepFolder, name: str) -> Generator[tuple[int, Values], None, None]:
     """Trials to be run by this process, each owned by it until the next is asked for; its record must be there then.
 
@@ -71,26 +87,31 @@ def study_trials(config: SweepConfig, folder: SweepFolder, name: str) -> Generat
 @contextmanager
 def _opened(config: SweepConfig, folder: SweepFolder, name: str) -> Iterator["optuna.Study"]:
     optuna = load_optuna()
-    from sqlalchemy.exc import SQLAlchemyError
-
     url = config.storage or f"sqlite:///{folder.path / 'study.db'}"
     waits = {"connect_args": {"timeout": SECONDS}} if url.startswith("sqlite") else {}
-    try:
-        with folder.locked():
-            storage = optuna.storages.RDBStorage(url, engine_kwargs=waits)
-            study = optuna.create_study(
-                storage=storage,
-                study_name=name,
-                direction="minimize" if config.lower else "maximize",
-                load_if_exists=True,
-            )
-    except (SQLAlchemyError, ModuleNotFoundError) as error:
-        raise InputError(f"storage cannot be opened ({type(error).__name__}): {_line(error)}") from None
+    with _reached(), folder.locked():
+        storage = optuna.storages.RDBStorage(url, engine_kwargs=waits)
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            direction="minimize" if config.lower else "maximize",
+            load_if_exists=True,
+        )
     try:
         yield study
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+@contextmanager
+def _reached() -> Iterator[None]:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, ModuleNotFoundError) as error:
+        raise InputError(f"storage cannot be opened ({type(error).__name__}): {_line(error)}") from None
 
 
 def _running(study: "optuna.Study") -> list[Any]:

@@ -9,12 +9,12 @@ import torch
 
 from xfeat.cache import FeatureCache
 from xfeat.cache.fingerprint import digest
-from xfeat.errors import InputError
 from xfeat.sweep.best import Result, concluded
 from xfeat.sweep.config import SweepConfig, check_trials
 from xfeat.sweep.folder import Record, SweepFolder
+from xfeat.sweep.measure import settled
 from xfeat.sweep.space import Values
-from xfeat.sweep.study import load_optuna, study_trials
+from xfeat.sweep.study import check_storage, study_trials
 from xfeat.sweep.trial import Work
 
 
@@ -41,13 +41,14 @@ def sweep(config: SweepConfig, out: Path, device: torch.device, watcher: Watcher
         watcher: is told how it goes.
 
     Raises:
-        InputError: caches or settings that do not fit, no rows to validate on, a folder that holds something else, or
-            a sweep of which every trial failed.
+        InputError: caches, settings or a metric that do not fit, no rows to validate on, a folder that holds something
+            else, or a sweep of which every trial failed.
     """
+    config = settled(config)
     caches = [FeatureCache(path) for path in config.caches]
     check_trials(config, caches)
     if config.search == "tpe":
-        load_optuna()
+        check_storage(config)
     folder = SweepFolder(out)
     wanted = _identity(config, caches)
     name = folder.begin(wanted)
@@ -85,9 +86,6 @@ def listed_trials(trials: Sequence[Values], folder: SweepFolder) -> Generator[tu
 
 def _identity(config: SweepConfig, caches: Sequence[FeatureCache]) -> dict[str, Any]:
     """All that decides the score of a trial; how many trials there are may be raised later."""
-    modalities = [cache.manifest.modality for cache in caches]
-    if twice := [name for name in modalities if modalities.count(name) > 1]:
-        raise InputError(f"two caches hold modality {twice[0]!r}: give one per modality")
     kept = config.model_dump(mode="json", exclude={"caches", "out", "trials", "storage", "metric"})
     contents = {
         cache.manifest.modality: {

@@ -1,7 +1,7 @@
 """One trial: trained with every seed, and scored on validation rows, which is all that a sweep evaluates on."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,10 +20,6 @@ from xfeat.training.evaluating import Asked, evaluate_path
 from xfeat.training.group import member_path
 from xfeat.training.held_out import VAL
 from xfeat.training.trainers import TRAINERS
-
-
-class MetricError(InputError):
-    """The evaluation has no such metric: no trial can be scored."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +42,11 @@ class Work:
         """Train and score a trial, going on where it was interrupted, and write down how it ended.
 
         Settings that do not fit each other or the data are a trial that failed.
-
-        Raises:
-            MetricError: there is no such metric.
         """
         started = time.perf_counter()
         settings = merged(self.config.settings, values)
         try:
             scores, stated = self._scores(self.folder.ready(number), check_trial(self.config, self.caches, values))
-        except MetricError:
-            raise
         except InputError as error:
             record = Record(number, values, settings, error=str(error), seconds=time.perf_counter() - started)
         else:
@@ -86,12 +77,5 @@ class Work:
         scores, stated = {}, {}
         for seed, run in runs.items():
             answer = evaluate_path(run, asked, self.device, blocks)
-            scores[seed], stated = self._metric(answer.document["mean"]), answer.document["protocol"]
+            scores[seed], stated = float(answer.document["mean"][self.config.measure]), answer.document["protocol"]
         return scores, stated
-
-    def _metric(self, means: Mapping[str, float]) -> float:
-        name = self.config.measure
-        if name not in means:
-            known = ", ".join(one for one in means if not one.startswith("chance "))
-            raise MetricError(f"metric {name} is none of this protocol's ({known}): name one, and another --out")
-        return float(means[name])
