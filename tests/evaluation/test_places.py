@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from xfeat.evaluation.places import find_places, pack, places_of_keys
+from xfeat.evaluation import sorting
+from xfeat.evaluation.places import Places, find_places, pack, places_of_keys
 from xfeat.evaluation.ties import Cut
 
 CUTS: list[Cut] = [None, 1, 4, 1000]
@@ -37,6 +38,13 @@ def tables(seed: int, rows: int, width: int, levels: int) -> tuple[Tensor, Tenso
     return scores, torch.rand(rows, width, generator=generator) < torch.rand(rows, 1, generator=generator) ** 3
 
 
+def found_places(block: Tensor, truth: Tensor, cuts: list[Cut], pieces: bool) -> Places:
+    """`find_places`, with long rows sorted in pieces or whole, whichever is faster on this processor."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sorting, "_pieces_are_faster", lambda: pieces)
+        return find_places(block, truth, cuts)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @settings(max_examples=25)
 @given(
@@ -44,10 +52,13 @@ def tables(seed: int, rows: int, width: int, levels: int) -> tuple[Tensor, Tenso
     rows=st.integers(1, 6),
     width=st.sampled_from([1, 2, 5, 40, 1100]),
     levels=st.sampled_from([1, 3, 200, 1 << 20]),
+    pieces=st.booleans(),
 )
-def test_numpy_and_torch_find_the_same(dtype: torch.dtype, seed: int, rows: int, width: int, levels: int) -> None:
+def test_numpy_and_torch_find_the_same(
+    dtype: torch.dtype, seed: int, rows: int, width: int, levels: int, pieces: bool
+) -> None:
     scores, truth = tables(seed, rows, width, levels)
-    found = find_places(scores.to(dtype, copy=True), truth, CUTS)
+    found = found_places(scores.to(dtype, copy=True), truth, CUTS, pieces)
     other = places_of_keys(pack(scores.to(dtype, copy=True), truth).sort(dim=1).values, CUTS)
     assert torch.equal(found.relevant, other.relevant)
     for name, field in vars(found.groups).items():
@@ -59,10 +70,10 @@ def test_numpy_and_torch_find_the_same(dtype: torch.dtype, seed: int, rows: int,
 
 
 @settings(max_examples=25)
-@given(seed=st.integers(0, 9999), width=st.sampled_from([3, 30, 1300]))
-def test_groups_are_the_mixed_ties(seed: int, width: int) -> None:
+@given(seed=st.integers(0, 9999), width=st.sampled_from([3, 30, 1300]), pieces=st.booleans())
+def test_groups_are_the_mixed_ties(seed: int, width: int, pieces: bool) -> None:
     scores, truth = tables(seed, 3, width, 2)
-    found = find_places(scores.clone(), truth, [None])
+    found = found_places(scores.clone(), truth, [None], pieces)
     expected = []
     for query, (row, flags) in enumerate(zip(scores.numpy(), truth.numpy(), strict=True)):
         for level in np.unique(row)[::-1]:
@@ -72,3 +83,14 @@ def test_groups_are_the_mixed_ties(seed: int, width: int) -> None:
                 expected.append((query, above.sum(), tied.sum(), flags[tied].sum(), flags[above].sum()))
     fields = [found.groups.query, found.groups.start, found.groups.size, found.groups.relevant, found.groups.before]
     assert torch.stack(fields, 1).tolist() == [[int(number) for number in group] for group in expected]
+
+
+def test_places_are_the_same_to_the_last_bit_however_rows_are_sorted() -> None:
+    scores, truth = tables(0, 40, 5000, 300)
+    one, other = (found_places(scores.clone(), truth, CUTS, pieces) for pieces in (False, True))
+    assert torch.equal(one.relevant, other.relevant)
+    for name in ("query", "start", "size", "relevant", "before", "gallery"):
+        assert torch.equal(*(torch.as_tensor(getattr(found.groups, name)) for found in (one, other)))
+    for first, second in zip(one.certain, other.certain, strict=True):
+        for name in vars(first):
+            assert torch.equal(getattr(first, name), getattr(second, name))

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from xfeat.evaluation import sorting
 from xfeat.evaluation.sorting import _PIECE, _sort_in_pieces, sort_rows, sortable_width
 
 
@@ -38,9 +39,13 @@ def test_pieces_give_what_sorting_the_row_gives(seed: int, width: int, kind: str
     np.testing.assert_array_equal(table, expected)
 
 
+@pytest.mark.parametrize("pieces", [False, True])  # whichever is faster on this processor
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
 @pytest.mark.parametrize("width", [1, 7, 512, 1024, 1025, 5000])
-def test_rows_of_any_width_are_sorted_once_they_are_filled(width: int, dtype: type) -> None:
+def test_rows_of_any_width_are_sorted_once_they_are_filled(
+    monkeypatch: pytest.MonkeyPatch, width: int, dtype: type, pieces: bool
+) -> None:
+    monkeypatch.setattr(sorting, "_pieces_are_faster", lambda: pieces)
     rng = np.random.default_rng(0)
     filled = sortable_width(width, np.dtype(dtype))
     assert width <= filled <= width + width // 100 + 20

@@ -1,7 +1,10 @@
 """Commands as real processes of this machine; tests/slurm has those on a real cluster."""
 
 import os
+import select
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,13 +20,13 @@ def shell(script: str) -> list[str]:
     return ["sh", "-c", script]
 
 
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # A process that has ended and that nobody has asked about yet is not alive.
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+def wait_for_end(pid: int) -> None:
+    """Fails where a process has not ended within a minute."""
+    with suppress(ProcessLookupError):
+        process = os.pidfd_open(pid)
+        ended = select.select([process], [], [], 60)[0]
+        os.close(process)
+        assert ended
 
 
 def test_a_job_that_is_killed_runs_again_and_bad_input_does_not(tmp_path: Path) -> None:
@@ -74,18 +77,37 @@ def test_no_retries(tmp_path: Path) -> None:
     assert found.again == 0
 
 
-def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("busy", ["", "kill -STOP $PPID; "], ids=["", "what starts it is killed before it can tell"])
+def test_ctrl_c_leaves_no_process(tmp_path: Path, busy: str) -> None:
     def interrupt(_steps: int, _note: str) -> None:
         raise KeyboardInterrupt
 
-    waits = f"echo $$ > {tmp_path}/pid; mv {tmp_path}/pid {tmp_path}/ready; exec sleep 600"
+    waits = (
+        f"trap 'touch {tmp_path}/ended; exit' TERM; {busy}echo $$ > {tmp_path}/pid; "
+        f"mv {tmp_path}/pid {tmp_path}/ready; while :; do sleep 0.05; done"
+    )
     ends = f"while ! [ -e {tmp_path}/ready ]; do sleep 0.05; done"
     with pytest.raises(
         LaunchInterrupted,
         match="interrupted; 1 of 2 parts are done, the others are cancelled: the same command resumes",
     ):
         run_jobs([shell(waits), shell(ends)], Local(tmp_path / "logs"), advance=interrupt)
-    assert not alive(int((tmp_path / "ready").read_text()))
+    assert (tmp_path / "ended").exists()
+    wait_for_end(int((tmp_path / "ready").read_text()))
+
+
+def test_ctrl_c_while_jobs_are_submitted_leaves_no_process(tmp_path: Path) -> None:
+    class Interrupted(Local):
+        def submit(self, commands):  # type: ignore[no-untyped-def]
+            jobs = super().submit(commands)
+            os.kill(os.getpid(), signal.SIGINT)
+            self.jobs = jobs
+            return jobs
+
+    cluster = Interrupted(tmp_path / "logs")
+    with pytest.raises(LaunchInterrupted, match="0 of 2 parts are done"):
+        run_jobs([shell("exec sleep 600")] * 2, cluster)
+    assert cluster.ended(cluster.jobs) == cluster.jobs
 
 
 def test_jobs_that_cannot_be_submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,23 +161,30 @@ class Flow:
             self._flying.popleft()
 
     def _rescue(self, disk: ThreadPoolExecutor, *, hurry: bool) -> None:
-        """Write what is known of the shard in work, after those that are being written.
+        """Write what is known of the shards in work, in order, after those that are being written.
 
-        In a hurry, a batch that no thread has taken up yet is left out.
+        In a hurry, a batch that no thread has taken up yet is left out, and what comes after it.
         """
-        if not self._flying:
-            return
-        assembly = self._flying[0].assembly
-        with suppress(Exception, KeyboardInterrupt):  # whatever stopped the work may well stop this
-            for batch in self._flying:
-                if batch.assembly is not assembly or batch.places is None:
-                    break
-                if batch.result is not None:
-                    if hurry and batch.result.cancel():
-                        break
-                    assembly.encoded(batch.places, batch.result.result())
-        with suppress(Exception):
-            disk.submit(assembly.write, self._writer).result()
+        whole = True
+        while whole and self._flying:
+            assembly, whole = self._flying[0].assembly, False
+            with suppress(Exception, KeyboardInterrupt):  # whatever stopped the work may well stop this
+                whole = self._take_shard(hurry)
+            with suppress(Exception):
+                disk.submit(assembly.write, self._writer).result()
+
+    def _take_shard(self, hurry: bool) -> bool:
+        """Take the results of the oldest shard; whether that was all of it. An end is on its way behind all but one."""
+        while self._flying:
+            oldest = self._flying[0]
+            if oldest.result is not None and oldest.places is not None:
+                if hurry and oldest.result.cancel():
+                    return False
+                oldest.assembly.encoded(oldest.places, oldest.result.result())
+            self._flying.popleft()
+            if oldest.places is None:
+                return True
+        return False
 
 
 def _end(disk: ThreadPoolExecutor) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from xfeat.errors import XfeatError
 from xfeat.extraction.launch_clusters import Cluster
+from xfeat.extraction.processes import signals_wait
 
 BAD_INPUT = 2  # exit code of a command whose input is at fault: it would fail again
 CANCEL_SECONDS = 60.0
@@ -80,10 +81,12 @@ def run_jobs(
         XfeatError: the first submission was refused.
         LaunchInterrupted: Ctrl-C; the jobs are cancelled.
     """
-    runs = [_Run(number, job, state(number)) for number, job in enumerate(cluster.submit(commands))]
+    runs: list[_Run] = []
     failures: list[Failure] = []
     again = 0
     try:
+        with signals_wait():  # a job that nobody knows of could not be cancelled
+            runs += [_Run(number, job, state(number)) for number, job in enumerate(cluster.submit(commands))]
         while runs:
             for run in _ended(runs, cluster):
                 failure = _failure(run, cluster)
@@ -123,7 +126,8 @@ def _resubmit(run: _Run, failure: Failure, command: Sequence[str], cluster: Clus
         return False
     cluster.cancel([run.job])  # the cluster may have put it back into the queue
     try:
-        run.job = cluster.submit([command])[0]
+        with signals_wait():
+            run.job = cluster.submit([command])[0]
     except XfeatError:
         return False  # a cluster that takes no more jobs fails this part: those that still run are not to be lost
     run.tries, run.state = tries, state

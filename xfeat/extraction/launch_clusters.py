@@ -4,13 +4,14 @@ import io
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from xfeat.errors import InputError, XfeatError
+from xfeat.extraction.launch_task import in_use, make_task
 
 LOCAL_MINUTES = 60 * 24 * 365  # submitit stops local jobs after a time; these have none
 SLURM_MINUTES = 240  # a part that needs longer is submitted again and goes on
@@ -63,6 +64,7 @@ class Cluster(Protocol):
 
 class _Submitit:
     poll: float
+    local = False
 
     def __init__(self, logs: Path) -> None:
         submitit = _import_submitit()
@@ -77,7 +79,7 @@ class _Submitit:
     def submit(self, commands: Sequence[Sequence[str]]) -> list[Any]:
         """Submit all, as ``Cluster`` says."""
         try:
-            return list(self._executor.map_array(_task(), [list(command) for command in commands]))
+            return list(self._executor.map_array(make_task(local=self.local), [list(command) for command in commands]))
         except self._failed as error:
             raise XfeatError(f"the jobs were refused: {_last_line(str(error))}") from None
 
@@ -107,6 +109,7 @@ class Local(_Submitit):
     """
 
     poll = 0.2
+    local = True
 
     def _open(self, submitit: Any, logs: Path) -> Any:
         class Quiet(submitit.LocalExecutor):  # type: ignore[misc]  # any: imported late
@@ -121,8 +124,8 @@ class Local(_Submitit):
         return executor
 
     def ended(self, jobs: Sequence[Any]) -> list[Any]:
-        """Those whose process has ended."""
-        return [job for job in jobs if job.done()]
+        """Those whose processes have all ended."""
+        return [job for job in jobs if job.done() and not in_use(job.paths.stderr)]
 
     def cancel(self, jobs: Sequence[Any]) -> None:
         """Interrupt them."""
@@ -193,21 +196,6 @@ class Slurm(_Submitit):
         there = set(found.stdout.split())
         for job in waiting:
             self._absent[job.job_id] = 0 if job.job_id in there else self._absent.get(job.job_id, 0) + 1
-
-
-def _task() -> Callable[[list[str]], int]:
-    def run(command: list[str]) -> int:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603
-        try:
-            return process.wait()
-        except BaseException as stop:  # submitit raises out of signals: the time is nearly over, or Ctrl-C
-            process.terminate()
-            code = process.wait()  # it writes what it has
-            if isinstance(stop, SystemExit):
-                raise  # put back into the queue by submitit: this is not the end of the job
-            return code or 130  # a code that was fetched as the signal came is lost, and would read 0
-
-    return run  # a function within a function is pickled whole: jobs need not be able to import this package
 
 
 def _import_submitit() -> Any:
