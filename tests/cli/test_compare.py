@@ -81,7 +81,7 @@ def test_a_copy_is_not_different(xfeat: Xfeat, folder: Path) -> None:
 
 def test_names_and_one_to_compare_with(xfeat: Xfeat, folder: Path) -> None:
     words = ("--name", "with a much longer name than fits", "--name", "b", "--name", "c", "--against", "b")
-    runs = (folder / "good", folder / "poor", folder / "good" / "seed0")
+    runs = (folder / "good", folder / "poor", folder / "copy" / "seed0")
     code, out, _ = xfeat("compare", *runs, *words, *FEW)
     assert code == 0
     assert max(map(len, out.splitlines())) <= 80
@@ -89,6 +89,10 @@ def test_names_and_one_to_compare_with(xfeat: Xfeat, folder: Path) -> None:
     assert "with a muc...n fits" in out
     assert "correction for 2 comparisons" in out
     assert "one seed only, so no word on what another would give: c" in out
+
+
+def test_a_group_is_not_compared_with_its_own_seed(xfeat: Xfeat, folder: Path) -> None:
+    refused(xfeat("compare", folder / "good", folder / "good" / "seed0", *FEW), "a run is not compared with its own")
 
 
 def test_too_few_resamples_are_told(xfeat: Xfeat, folder: Path) -> None:

@@ -242,3 +242,9 @@ def test_a_run_and_its_caches_must_still_belong_together(xfeat: Xfeat, tmp_path:
     shutil.rmtree(caches[0])
     replace(blobs("image"), backbone="other blobs").write(caches[0])
     refused(xfeat("eval", run), "was made anew since run was trained")
+
+
+def test_numbers_that_any_ranking_gives_are_told(xfeat: Xfeat, trained: Path) -> None:
+    told = "any ranking would give these numbers"
+    assert told in xfeat("eval", trained, "--classes", "ant")[1]
+    assert told not in xfeat("eval", trained)[1]

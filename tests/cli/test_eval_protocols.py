@@ -42,6 +42,12 @@ def document_of(xfeat: Xfeat, *words: object) -> dict[str, Any]:
     return json.loads(out)
 
 
+def counts_of(out: str) -> dict[str, tuple[str, str]]:
+    """Queries that the means are over, and gallery items, by pair."""
+    rows = [line.split() for line in out.splitlines() if "->" in line]
+    return {row[0]: (row[-2], row[-1]) for row in rows if row[0] in ("image->text", "text->image") and "of" not in row}
+
+
 def fits(out: str) -> bool:
     return max(len(line) for line in out.splitlines() if not line.startswith("  on ")) <= 80
 
@@ -131,10 +137,25 @@ def test_missing_items_are_left_out_or_missed(xfeat: Xfeat, folder: Path, tmp_pa
     code, out, _ = xfeat("eval", folder / "whole", *on, "--missing", "miss")
     assert code == 0
     assert "  32 queries count as misses:\n    image->text 16 of 32, text->image 16 of 32" in out
+    assert counts_of(out) == {"image->text": ("32", "16"), "text->image": ("32", "32")}
     out = xfeat("eval", folder / "whole", *on)[1]
+    assert counts_of(out) == {"image->text": ("16", "16"), "text->image": ("16", "32")}
     assert "  16 queries without a relevant item left out of the means:\n    image->text 16 of 32" in out
     refused(xfeat("eval", folder / "whole", "--missing", "drop"), "unknown missing 'drop'")
     refused(xfeat("eval", folder / "whole", "--protocol", "category", "--missing", "miss"), "is for protocol instance")
+
+
+def test_modalities_of_a_run(xfeat: Xfeat, folder: Path) -> None:
+    everything = document_of(xfeat, folder / "whole")["pairs"]
+    some = document_of(xfeat, folder / "whole", "--modalities", "text, image")["pairs"]
+    assert some == {pair: one for pair, one in everything.items() if "audio" not in pair}
+    assert list(some) == ["image->text", "text->image"]
+    compared = ("compare", folder / "whole", folder / "drcl", "--protocol", "instance", "--resamples", 99)
+    refused(xfeat(*compared), "image, text", "name those that all have with --modalities")
+    assert xfeat(*compared, "--modalities", "image,text")[0] == 0
+    refused(xfeat("eval", folder / "whole", "--modalities", "sound"), "has no modality 'sound': there is image, text")
+    refused(xfeat("eval", folder / "whole", "--modalities", "text,text"), "name modalities with commas between")
+    refused(xfeat("eval", "--raw", folder / "image", "--modalities", "image"), "name the caches themselves")
 
 
 def test_instances_of_a_run_on_labels_and_of_raw_features(xfeat: Xfeat, folder: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def test_classes_by_word_by_name_and_by_pattern() -> None:
     assert chosen_classes("unseen", HAVE, ["Latin/b", "Greek/alpha"]) == ["Greek/beta", "Latin/a"]
     assert chosen_classes("Latin/b, Greek/beta", HAVE, []) == ["Greek/beta", "Latin/b"]
     assert chosen_classes(["Latin/*"], HAVE, []) == ["Latin/a", "Latin/b"]
+    assert chosen_classes("Latin/b, bold", [*HAVE, "Latin/b, bold"], []) == ["Latin/b, bold"]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,7 @@ def test_classes_by_word_by_name_and_by_pattern() -> None:
         ("seen", HAVE, ["other"], "none of the 1 classes that the run saw"),
         ("unseen", HAVE, [], "are not known"),
         ("Latin", HAVE, [], r"'Latin' is no class of the caches \(there is Greek/alpha, .*, Latin/b\)"),
+        ("dog", ["cat, big", "ant"], [], r"there is 'cat, big', ant\)"),
         ("seen", [], ["a"], "no cache has labels"),
     ],
 )

@@ -187,7 +187,7 @@ def test_nothing_can_be_held_out_of_single_rows(tmp_path: Path, memory: int) -> 
         load(samples.write(tmp_path / "c"), memory)
 
 
-def test_a_cache_is_checked_without_reading_its_features(tmp_path: Path) -> None:
+def test_a_cache_is_checked_without_its_checksums(tmp_path: Path) -> None:
     bare = replace(blobs("image"), labels=None).write(tmp_path / "bare")
     with pytest.raises(InputError, match="bare has no labels"):
         check_rows(bare, CLASSES)

@@ -104,8 +104,12 @@ def test_caches_that_do_not_fit_together_are_refused_before_anything_is_written(
     twin = blobs("image", seed=1).write(tmp_path / "twin")
     other = replace(blobs("text"), classes=("cat", "dog", "elk")).write(tmp_path / "other")
     bare = replace(blobs("text"), labels=None).write(tmp_path / "bare")
+    lone = replace(blobs("text"), classes=("ant",), labels=np.zeros_like(blobs("text").labels)).write(tmp_path / "lone")
+    still = replace(blobs("text"), features=np.ones_like(blobs("text").features)).write(tmp_path / "still")
     for given, message in (
         ([], "no caches given"),
+        ([image, still], r"still: the features are the same in all \d+ training rows"),
+        ([lone], "1 class to train on"),
         ([image, twin], "two caches hold modality 'image'"),
         ([image, other], "share no class"),
         ([image, bare], "bare has no labels"),

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from xfeat.cli.eval import ALLOW_CHANGED, JSON, SPLIT, write_json
-from xfeat.cli.eval_words import checked_cuts
+from xfeat.cli.eval import ALLOW_CHANGED, JSON, MODALITIES, SPLIT, write_json
+from xfeat.cli.eval_words import checked_cuts, checked_modalities
 from xfeat.cli.train import DEVICE
 from xfeat.errors import InputError
 
@@ -28,6 +28,7 @@ def compare(
         metavar="NAME",
         help="What is compared, a mean over queries; mAP@all if not given, or R@1 or top-1, which the protocol has.",
     ),
+    modalities: str | None = MODALITIES,
     against: str | None = typer.Option(None, metavar="NAME", help="Compare all with this one; else all pairs."),
     names: list[str] = typer.Option(
         [], "--name", metavar="LABEL", help="What a run is called, once for each RUN in their order; else its method."
@@ -62,7 +63,13 @@ def compare(
     check_files({**files, "--csv (comparisons)": None if as_csv is None else comparisons_path(as_csv)})
     result = compare_runs(
         paths,
-        Asked(split, protocol, allow_changed=allow_changed, cuts=checked_cuts(cuts)),
+        Asked(
+            split,
+            protocol,
+            modalities=checked_modalities(modalities),
+            allow_changed=allow_changed,
+            cuts=checked_cuts(cuts),
+        ),
         where,
         metric=metric,
         against=against,

@@ -8,7 +8,7 @@ from xfeat.cli.eval_stated import WIDTH, footer, head, short_pairs, wrapped
 from xfeat.cli.output import counted, cut, table
 
 if TYPE_CHECKING:
-    from xfeat.compare.outcome import Comparison, RunScore, Versus
+    from xfeat.compare.outcome import Comparison, Versus
 
 NAME = 19  # characters of a label in the table of differences
 
@@ -45,6 +45,7 @@ def _methods(result: "Comparison") -> list[str]:
             break
     else:
         lines = _scores(result, pairs=False, spreads=False)
+        lines += wrapped(f"means of the {counted(len(result.best.pairs), 'pair')}: with --json or --csv")
     notes = ["* the best mean"]
     if any(run.spread is not None for run in result.runs):
         notes.append("+- standard deviation over seeds")
@@ -79,7 +80,7 @@ def _differences(result: "Comparison") -> list[str]:
         rows.append([other, *_difference(result, one)])
     start = "" if result.against is None else f"less {result.against}:\n"
     tests = counted(len(result.comparisons), "comparison")
-    units = counted(result.units, result.unit) if " " not in result.unit else f"{result.units:,} instances and items"
+    units = f"{result.units:,} {result.unit if result.units == 1 else result.unit_words}"
     patterns = "all sign patterns" if result.exact else f"{result.resamples:,} random sign patterns"
     seeds = " and seeds" if any(len(run.seeds) > 1 for run in result.runs) else ""
     return [
@@ -87,11 +88,11 @@ def _differences(result: "Comparison") -> list[str]:
         *wrapped(f"real: p below {result.alpha:g} after Holm's correction for {tests}, and an interval without 0"),
         *_undecidable(result),
         *wrapped(
-            f"p: randomisation test, {patterns} of {units}; interval: bootstrap of {units.split(' ', 1)[1]}{seeds}, "
-            f"{result.resamples:,} samples; d_z: mean over {units.split(' ', 1)[1]} by standard deviation; won/lost: "
-            "% of queries, the rest tied"
+            f"p: randomisation test, {patterns} of {units}; interval: bootstrap of {result.unit_words}{seeds}, "
+            f"{result.resamples:,} samples; d_z: mean over {result.unit_words} by standard deviation; won/lost: "
+            "% of queries, rounded; others tied"
         ),
-        *_few_seeds(result.runs),
+        *_few_seeds(result.one_seeded),
     ]
 
 
@@ -102,8 +103,7 @@ def _undecidable(result: "Comparison") -> list[str]:
     return wrapped(f"nothing can be real: not even the least p could be below {result.alpha:g} here; {remedy}")
 
 
-def _few_seeds(runs: "Sequence[RunScore]") -> list[str]:
-    single = [run.label for run in runs if len(run.seeds) == 1]
+def _few_seeds(single: Sequence[str]) -> list[str]:
     return wrapped(f"one seed only, so no word on what another would give: {', '.join(single)}") if single else []
 
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from xfeat.cli.eval_text import notes, show
-from xfeat.cli.eval_words import checked_cuts, checked_gallery_classes, checked_shots, checked_weights
+from xfeat.cli.eval_words import (
+    checked_cuts,
+    checked_gallery_classes,
+    checked_modalities,
+    checked_shots,
+    checked_weights,
+)
 from xfeat.cli.gap_text import add_gap, show_gap
 from xfeat.cli.train import DEVICE
 from xfeat.errors import InputError
@@ -23,6 +29,9 @@ MISSING = typer.Option(
 )
 WEIGHTS = typer.Option("kept", metavar="kept|raw|ema", help="Weights to evaluate, of a run that has two sets.")
 ON = typer.Option([], "--on", metavar="CACHE", help="Other caches than the run's own, one per modality; repeat it.")
+MODALITIES = typer.Option(
+    None, metavar="NAME,NAME...", help="Evaluate these modalities of the run only, such as those that have pair keys."
+)
 ALLOW_CHANGED = typer.Option(False, "--allow-changed", help="Evaluate on caches rewritten since training.")
 JSON = typer.Option(None, "--json", metavar="FILE|-", help="Write JSON, - for standard output.")
 
@@ -85,6 +94,7 @@ def evaluate(
         help="Keep rows of these classes only; seen is what the run trained on. With --raw and protocol "
         "zero-shot-retrieval: the classes to count as unseen.",
     ),
+    modalities: str | None = MODALITIES,
     on: list[Path] = ON,
     gap: bool = typer.Option(False, "--gap", help="Measure the modality gap too: whether modalities lie apart."),
     allow_changed: bool = ALLOW_CHANGED,
@@ -118,6 +128,7 @@ def evaluate(
         weights=cast("Any", checked_weights(weights)),
         classes=classes,
         on=[FeatureCache(path) for path in on] or None,
+        modalities=checked_modalities(modalities),
         allow_changed=allow_changed,
         gallery_classes=cast("Any", checked_gallery_classes(gallery_classes)),
         shots=checked_shots(gallery_shots),
@@ -155,6 +166,8 @@ def _prompts(path: Path | None, protocol: str | None) -> Any:
 def _refuse_with_raw(asked: "Asked") -> None:
     if asked.on:
         raise InputError("--on gives a run other caches; with --raw, name the caches themselves")
+    if asked.modalities:
+        raise InputError("--modalities is for a run; with --raw, name the caches themselves")
     if asked.weights != "kept":
         raise InputError("--weights is for a run; with --raw there are none")
     if asked.classes in ("seen", "unseen"):

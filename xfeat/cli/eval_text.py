@@ -14,6 +14,7 @@ __all__ = ["WIDTH", "cells", "fitted_table", "notes", "seeds", "short_pairs", "s
 FEW = 6  # pairs that get a line for their deviations
 NAME = 14  # of a pair, at least
 CELL = 5  # of a number
+EXACT = 1e-9
 RANKED = ("MedR", "MeanR")  # metrics that count ranks; all others are shares
 COLUMNS = {
     "instance": ("R@1", "R@5", "R@10", "MedR"),
@@ -38,6 +39,7 @@ def show(document: Mapping[str, Any], untrained: Mapping[str, Sequence[str]]) ->
         head(stated),
         _metrics(document),
         *footer(document),
+        *_trivial(document),
         *_others(document),
         *_weights(document),
         *seeds(document),
@@ -68,6 +70,16 @@ def columns(document: Mapping[str, Any]) -> list[str]:
     return [name for name in mean if name in shown]
 
 
+def _trivial(document: Mapping[str, Any]) -> list[str]:
+    """A word on numbers that no ranking could change."""
+    by_chance = {name[7:]: value for name, value in document["mean"].items() if name.startswith("chance ")}
+    # Precision is below 1 in a gallery smaller than its cut.
+    shares = [value for name, value in by_chance.items() if name not in RANKED and not name.startswith("P@")]
+    if shares and all(value is not None and value > 1 - EXACT for value in shares):
+        return wrapped("any ranking would give these numbers: all that queries rank is relevant")
+    return []
+
+
 def _others(document: Mapping[str, Any]) -> list[str]:
     """Metrics that the table does not show."""
     shown = columns(document)
@@ -77,11 +89,13 @@ def _others(document: Mapping[str, Any]) -> list[str]:
 
 def _metrics(document: Mapping[str, Any]) -> str:
     """A row a pair; deviations below the means, of single pairs where those are few; chance last."""
+    from xfeat.evaluation.meanings import averaged
+
     name, mean = document["protocol"]["name"], document["mean"]
     names, spread = columns(document), _deviations(document)
     rows = []
     for pair, one in document["pairs"].items():
-        rows.append([pair, *cells(names, one), f"{one['queries']:,}", f"{one['gallery']:,}"])
+        rows.append([pair, *cells(names, one), f"{averaged(one):,}", f"{one['gallery']:,}"])
         if spread and len(document["pairs"]) <= FEW:
             rows.append(["  +-", *cells(names, spread["pairs"][pair]), "", ""])
     last = [["mean", *cells(names, mean), "", ""]]

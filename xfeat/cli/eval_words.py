@@ -17,6 +17,20 @@ def checked_cuts(words: str | None) -> list[int | None] | None:
     return cuts
 
 
+def checked_modalities(words: str | None) -> list[str] | None:
+    """``image,text`` as two names; None where nothing is asked for.
+
+    Raises:
+        InputError: an empty name, or the same twice.
+    """
+    if words is None:
+        return None
+    names = [word.strip() for word in words.split(",")]
+    if "" in names or len(set(names)) < len(names):
+        raise InputError(f"--modalities {words!r}: name modalities with commas between, each once")
+    return names
+
+
 def checked_weights(word: str) -> str:
     """``kept``, ``raw`` or ``ema``.
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import typer
 
+from xfeat.cli.eval import MODALITIES
+from xfeat.cli.eval_words import checked_modalities
 from xfeat.cli.output import counted
 from xfeat.cli.train import DEVICE
 from xfeat.errors import InputError
@@ -21,6 +23,7 @@ def report(
     root: Path | None = typer.Option(None, metavar="DIR", help="Folder of the manifests' paths [default: their own]."),
     queries: int = typer.Option(8, min=0, max=200, help="Queries shown of each ordered pair of modalities."),
     split: str = typer.Option("test", help="Rows to report on."),
+    modalities: str | None = MODALITIES,
     allow_changed: bool = typer.Option(False, "--allow-changed", help="Accept caches rewritten since training."),
     device: str = DEVICE,
 ) -> None:
@@ -45,7 +48,7 @@ def report(
     if out is not None:
         check_page(target)
     media = open_media(runs, manifest, _columns(column), root)
-    asked = Asked(split, allow_changed=allow_changed)
+    asked = Asked(split, modalities=checked_modalities(modalities), allow_changed=allow_changed)
     made = make_report(runs, asked, find_device(device), media=media, queries=queries)
     size = write_report(target, made)
     if media.unknown:

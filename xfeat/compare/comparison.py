@@ -59,6 +59,7 @@ def compare(
     """
     names = _labels(paths, labels)
     _check(names, against, alpha, resamples, seed)
+    _check_members(paths)
     if asked.missing != "skip":
         raise InputError("missed queries have no row to be compared by: compare without missing=miss")
     blocks, scored = blocks or Blocks(), []
@@ -163,6 +164,13 @@ def _labels(paths: Sequence[Path], labels: Sequence[str] | None) -> list[str]:
         if len(set(kind)) == len(kind):
             return kind
     return [str(path) for path in paths]
+
+
+def _check_members(paths: Sequence[Path]) -> None:
+    places = {path.resolve(): path for path in paths}
+    for place, path in places.items():
+        if (group := place.parent) in places:
+            raise InputError(f"{path} is a seed of {places[group]}: a run is not compared with its own group")
 
 
 def _check(names: Sequence[str], against: str | None, alpha: float, resamples: int, seed: int) -> None:

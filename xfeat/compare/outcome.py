@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from xfeat.methods.registry import METHODS
+
 
 @dataclass(frozen=True)
 class PairScore:
@@ -121,6 +123,16 @@ class Comparison:
     against: str | None
     runs: tuple[RunScore, ...]
     comparisons: tuple[Versus, ...]
+
+    @property
+    def unit_words(self) -> str:
+        """What the units are, in the plural: ``instances or items``."""
+        return " or ".join(f"{word}s" for word in self.unit.split(" or "))
+
+    @property
+    def one_seeded(self) -> list[str]:
+        """Labels of the runs of one seed whose method depends on it."""
+        return [run.label for run in self.runs if len(run.seeds) == 1 and not METHODS[run.method].closed_form]
 
     @property
     def best(self) -> RunScore:

@@ -148,7 +148,7 @@ def check_same(first: Scored, other: Scored) -> None:
     who = f"{first.label} and {other.label}"
     if set(first.found.ids) != set(other.found.ids):
         listed = "; ".join(", ".join(sorted(run.found.ids)) for run in (first, other))
-        raise InputError(f"{who} have different modalities ({listed}): compare runs on the same ones")
+        raise InputError(f"{who} have different modalities ({listed}): name those that all have with --modalities")
     one, two = ({k: v for k, v in run.protocol.items() if k not in OF_A_RUN} for run in (first, other))
     for name in [*one, *(name for name in two if name not in one)]:
         if one.get(name) != two.get(name):

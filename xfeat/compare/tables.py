@@ -98,7 +98,7 @@ def _caption(result: Comparison, reference: str) -> str:
         rf"{escaped(result.metric)}, protocol {escaped(str(stated['name']))}, split {escaped(str(stated['split']))}; "
         rf"{escaped(clause) + '; ' if clause else ''}"
         r"mean $\pm$ standard deviation over seeds; best in bold; "
-        rf"$^\dagger$ differs from {escaped(reference)} (randomisation test over {result.units} {result.unit}s, "
+        rf"$^\dagger$ differs from {escaped(reference)} (randomisation test over {result.units:,} {result.unit_words}, "
         rf"Holm-corrected $p < {result.alpha:g}$, and a {100 * (1 - result.alpha):g}\% bootstrap interval without 0)."
     )
 

@@ -24,8 +24,8 @@ def chosen_classes(choice: str | Sequence[str], have: Sequence[str], seen: Seque
     """The class names that are meant, in the order of ``have``.
 
     Args:
-        choice: ``seen``, ``unseen``, or names (as a sequence, or in a string with commas between); a name may be a
-            shell pattern (``Latin/*``).
+        choice: ``seen``, ``unseen``, or names (as a sequence, or in a string: one name, or several with commas
+            between); a name may be a shell pattern (``Latin/*``).
         have: classes of the caches.
         seen: classes that a run was trained on.
 
@@ -46,10 +46,14 @@ def chosen_classes(choice: str | Sequence[str], have: Sequence[str], seen: Seque
         if not found:
             raise InputError(f"the caches have none of the {len(known)} classes that the run saw")
         return found
-    wanted = [name.strip() for name in choice.split(",")] if isinstance(choice, str) else list(choice)
+    if isinstance(choice, str):
+        wanted = [choice] if choice in have else [name.strip() for name in choice.split(",")]
+    else:
+        wanted = list(choice)
     for pattern in wanted:
         if not any(_fits(name, pattern) for name in have):
-            few = ", ".join(have[:5]) + (", ..." if len(have) > 5 else "")
+            few = ", ".join(repr(name) if "," in name else name for name in have[:5])
+            few += ", ..." if len(have) > 5 else ""
             raise InputError(f"{pattern!r} is no class of the caches (there is {few})")
     return [name for name in have if any(_fits(name, pattern) for pattern in wanted)]
 

@@ -24,6 +24,15 @@ def meanings(stated: Numbers) -> list[str]:
     return [*means.get(stated["name"], _classes)(stated), "ties count with their expected value"]
 
 
+def averaged(pair: Numbers) -> int:
+    """Queries that the means of a pair are over: those that something answers, and those that count as misses.
+
+    Args:
+        pair: one of the ``pairs`` of an evaluation's JSON.
+    """
+    return int(pair["queries"] - pair["without_relevant"] + (pair.get("missed") or 0))
+
+
 def divided(stated: Numbers) -> list[str]:
     """What mAP at each cut divides by; nothing where the whole ranking counts."""
     word = DENOMINATORS[stated["denominator"]]

@@ -28,12 +28,14 @@ class Method:
         about: one line.
         settings: its settings, with defaults and descriptions.
         baseline: whether it is there for the others to be compared with.
+        closed_form: whether nothing is drawn at random, so that all seeds give the same.
     """
 
     name: str
     about: str
     settings: type[BaseModel]
     baseline: bool = False
+    closed_form: bool = False
 
     def describe(self) -> Iterator[tuple[str, str, str]]:
         """Name, default and description of every setting."""
@@ -58,12 +60,24 @@ METHODS = {
         "paired modalities, no labels; multi-anchor structure preservation (arXiv 2308.13077)",
         SspcSettings,
     ),
-    "raw": Method("raw", "features as they are, of one width", RawSettings, baseline=True),
-    "cca": Method("cca", "canonical correlations of rows of one pair key, or of one class", CcaSettings, baseline=True),
-    "semantic-matching": Method(
-        "semantic-matching", "class posteriors of one logistic regression per modality", SemanticSettings, baseline=True
+    "raw": Method("raw", "features as they are, of one width", RawSettings, baseline=True, closed_form=True),
+    "cca": Method(
+        "cca",
+        "canonical correlations of rows of one pair key, or of one class",
+        CcaSettings,
+        baseline=True,
+        closed_form=True,
     ),
-    "ridge": Method("ridge", "label scores of one ridge regression per modality", RidgeSettings, baseline=True),
+    "semantic-matching": Method(
+        "semantic-matching",
+        "class posteriors of one logistic regression per modality",
+        SemanticSettings,
+        baseline=True,
+        closed_form=True,
+    ),
+    "ridge": Method(
+        "ridge", "label scores of one ridge regression per modality", RidgeSettings, baseline=True, closed_form=True
+    ),
     "orthogonal": Method(
         "orthogonal", "drcl against a fixed random orthogonal prior", OrthogonalSettings, baseline=True
     ),

@@ -47,14 +47,13 @@ def comparison(found: Comparison) -> Section:
     """Tables of a comparison: runs, their ordered pairs, and the differences between them."""
     cover = f"{1 - found.alpha:.0%}"
     rows = ", ".join(f"{count:,} of {name}" for name, count in found.rows.items())
-    single = [run.label for run in found.runs if len(run.seeds) == 1]
-    seeds = " and the seeds" if len(single) < len(found.runs) else ""
+    seeds = " and the seeds" if any(len(run.seeds) > 1 for run in found.runs) else ""
     lead = [
         f"{found.metric}, protocol {found.protocol['name']}, on the same rows of split {found.protocol['split']} "
         f"({rows}): mean over ordered pairs of modalities, ± standard deviation over seeds, with {cover} intervals by "
-        f"{found.resamples:,} resamples of the {found.unit}s{seeds}. The best comes first.",
+        f"{found.resamples:,} resamples of the {found.unit_words}{seeds}. The best comes first.",
     ]
-    if single:
+    if single := found.one_seeded:
         lead.append(f"One seed only, so no word on what another would give: {', '.join(single)}.")
     blocks: list[Block] = []
     if not found.lower_is_better:
@@ -109,7 +108,7 @@ def _differences(found: Comparison, cover: str) -> Table:
     header = ["difference", "verdict", found.metric, f"{cover} interval", "p", "effect d_z", "better / equal / worse"]
     test = "over all sign patterns" if found.exact else f"over {found.resamples:,} random sign patterns"
     caption = (
-        f"p: two-sided randomisation test over {found.units:,} {found.unit}s {test}, by Holm's method for "
+        f"p: two-sided randomisation test over {found.units:,} {found.unit_words} {test}, by Holm's method for "
         f"{len(rows)} comparison{'s' if len(rows) != 1 else ''}. Real: p is below {found.alpha:g} and the interval "
         "does not hold 0. Last column: shares of the queries that the first does better, equally or worse by."
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xfeat.evaluation.meanings import meanings
+from xfeat.evaluation.meanings import averaged, meanings
 from xfeat.report.blocks import Section, Table
 from xfeat.report.subject import Subject
 from xfeat.training.classes import support_lines
@@ -23,7 +23,7 @@ def retrieval(subject: Subject) -> Section:
         [
             pair.replace("->", " → "),
             *_cells(metrics, one, spread["pairs"].get(pair, {})),
-            f"{one['queries']:,}",
+            f"{averaged(one):,}",
             f"{one['gallery']:,}",
         ]
         for pair, one in document["pairs"].items()

@@ -74,6 +74,7 @@ class Subject:
             classes=self.asked.classes,
             on=self.asked.on,
             gallery_classes=self.asked.gallery_classes or "unseen",
+            modalities=self.asked.modalities,
         )
 
 

@@ -36,6 +36,7 @@ class Asked:
         classes: keep rows of these only, see `chosen_classes`; None keeps all. Of features as they are under the
             zero-shot-retrieval protocol: the classes that count as unseen.
         on: evaluate on these caches instead of the run's own.
+        modalities: of the run, those that are evaluated; None: all.
         allow_changed: take caches that changed since the training.
         gallery: sample so many instances, with a fixed seed, under the instance protocol; None takes all.
         gallery_classes: of the zero-shot-retrieval protocol, see `evaluate_unseen`; None: unseen ones.
@@ -60,6 +61,7 @@ class Asked:
     weights: Weights = "kept"
     classes: str | Sequence[str] | None = None
     on: Sequence[FeatureCache] | None = None
+    modalities: Sequence[str] | None = None
     allow_changed: bool = False
     gallery: int | None = None
     gallery_classes: GalleryClasses | None = None

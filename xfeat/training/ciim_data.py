@@ -13,10 +13,9 @@ from xfeat.methods.ciim import Labelled
 from xfeat.methods.ciim_settings import CiimSettings
 from xfeat.training.class_rows import Column, ResidentClasses
 from xfeat.training.classes import listed
-from xfeat.training.data import ModalityRows
+from xfeat.training.data import ModalityRows, check_rows
 from xfeat.training.memory import memory_budget
 from xfeat.training.resident import PIECE, InputScale, fit_scale
-from xfeat.training.selection import select_rows
 
 
 @dataclass(frozen=True)
@@ -48,10 +47,10 @@ Data = dict[str, Trained]
 
 
 def check_caches(caches: Sequence[FeatureCache], classes: Sequence[str], memory: str, device: torch.device) -> None:
-    """Refuse what can be refused before features are read.
+    """Refuse what can be refused before all features are read.
 
     Raises:
-        InputError: no labels or several a row, no training rows, or features that do not fit.
+        InputError: no labels or several a row, no training rows, or features that do not fit or are all the same.
     """
     limit, total = memory_budget(memory, device), 0
     for cache in caches:
@@ -60,7 +59,7 @@ def check_caches(caches: Sequence[FeatureCache], classes: Sequence[str], memory:
             raise InputError(
                 f"{cache.path} has rows of several classes: CIIM needs one class a row; drcl takes several"
             )
-        select_rows(cache, classes)
+        check_rows(cache, classes)
         total += m.rows * m.dim * np.dtype(m.dtype).itemsize
     if total > limit:
         raise InputError(

@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from xfeat.cache import FeatureCache
+from xfeat.errors import InputError
 from xfeat.methods.base import BranchData
-from xfeat.progress import progress
+from xfeat.progress import Advance, progress
 from xfeat.training.resident import PIECE, InputScale, ResidentRows, Table, fit_scale
 from xfeat.training.selection import Selection, select_rows
 from xfeat.training.streaming import StreamedRows
@@ -70,11 +71,8 @@ class ModalityRows:
     def _table(self) -> Table:
         m, rows = self.cache.manifest, self.selection.rows
         features = np.empty((len(rows), m.dim), m.dtype)
-        for shard in range(m.shards):
-            start, stop = m.span(shard)
-            low, high = np.searchsorted(rows, [start, stop])
-            if high > low:
-                features[low:high] = self.cache.features(shard)[rows[low:high] - start]
+        for part, piece in features_of(self.cache, rows):
+            features[part] = piece
         # Labels stay as they are: a float row of C targets for each would take more than its features.
         labels = torch.from_numpy(self.selection.labels)
         return Table(torch.from_numpy(features).to(self.device), labels.to(self.device), self.selection.classes)
@@ -86,14 +84,10 @@ class ModalityRows:
                 piece: NDArray[Any] = self.table.features[torch.from_numpy(index[start : start + PIECE])].cpu().numpy()
                 yield piece
             return
-        m, rows = self.cache.manifest, selection.rows[mine]
+        m = self.cache.manifest
         with progress(f"{m.modality} statistics", m.shards) as advance:
-            for shard in range(m.shards):
-                start, stop = m.span(shard)
-                low, high = np.searchsorted(rows, [start, stop])
-                if high > low:
-                    yield self.cache.features(shard)[rows[low:high] - start]
-                advance()
+            for _, piece in features_of(self.cache, selection.rows[mine], advance):
+                yield piece
 
 
 def is_larger(cache: FeatureCache, rows: int, memory: int) -> bool:
@@ -102,9 +96,33 @@ def is_larger(cache: FeatureCache, rows: int, memory: int) -> bool:
 
 
 def check_rows(cache: FeatureCache, classes: Sequence[str]) -> None:
-    """Everything that would be refused about a cache's labels and splits, before anything is trained.
+    """Everything that would be refused about a cache's training rows, before anything is trained.
 
     Raises:
-        InputError: as ``select_rows``.
+        InputError: as ``select_rows``, or features that are the same in all of them.
     """
-    select_rows(cache, classes)
+    selection = select_rows(cache, classes)
+    rows, first = selection.rows[~selection.val], None
+    for _, piece in features_of(cache, rows, check=False):  # checked when they are trained on
+        first = piece[:1] if first is None else first
+        if (piece != first).any():
+            return
+    if len(rows) > 1:
+        raise InputError(
+            f"{cache.path}: the features are the same in all {len(rows):,} training rows: nothing can be told apart by "
+            "them"
+        )
+
+
+def features_of(
+    cache: FeatureCache, rows: NDArray[np.int64], advance: Advance | None = None, *, check: bool = True
+) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Features of some rows, ascending, in pieces, each with its place among them; ``advance`` counts shards."""
+    m = cache.manifest
+    for shard in range(m.shards):
+        start, stop = m.span(shard)
+        low, high = np.searchsorted(rows, [start, stop])
+        if high > low:
+            yield slice(low, high), cache.features(shard, check=check)[rows[low:high] - start]
+        if advance is not None:
+            advance()

@@ -168,6 +168,8 @@ def _config(caches: Sequence[FeatureCache], out: Path, settings: DrclSettings, s
     for cache in caches:
         # Every cache is looked at before the first is trained.
         check_rows(cache, classes)
+    if len(classes) < 2:
+        raise InputError(f"{len(classes)} class to train on: telling classes apart takes two or more")
     return RunConfig(settings.method, seed, settings.model_dump(), classes, sources, versions())
 
 

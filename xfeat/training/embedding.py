@@ -42,6 +42,7 @@ def embed_run(
     classes: str | Sequence[str] | None = None,
     on: Sequence[FeatureCache] | None = None,
     gallery_classes: GalleryClasses = "unseen",
+    modalities: Sequence[str] | None = None,
 ) -> Embeddings:
     """Embed the rows of one split of every modality of a run.
 
@@ -63,6 +64,7 @@ def embed_run(
         on: other caches than the run's own, of the same modalities and features; modalities without one are left out.
         gallery_classes: of the zero-shot-retrieval protocol: ``unseen`` keeps rows of these classes only, ``all`` every
             row.
+        modalities: those of the run that are embedded; None: all.
 
     Returns:
         Vectors (n, O) float32 by modality; labels stand for the classes that the run knows, with ``on`` and under the
@@ -74,7 +76,7 @@ def embed_run(
     """
     run = Run(path)
     config = run.load_config()
-    opened = _caches(run, config, on, allow_changed=allow_changed)
+    opened = _caches(run, config, on, modalities, allow_changed=allow_changed)
     if protocol is None and (config.method in PAIRED or not config.classes):  # without labels there are keys alone
         protocol = INSTANCE
     found = started(list(opened.values()), protocol)
@@ -104,6 +106,7 @@ def embed_zero_shot(
     weights: Weights = "kept",
     classes: str | Sequence[str] | None = None,
     on: Sequence[FeatureCache] | None = None,
+    modalities: Sequence[str] | None = None,
 ) -> tuple[Embeddings, Embeddings]:
     """Embed a run's queries, and what class prototypes are made of, for zero-shot classification.
 
@@ -118,6 +121,7 @@ def embed_zero_shot(
         weights: see `embed_run`.
         classes: queries and prototypes of these classes only.
         on: see `embed_run`; prototypes of a split are then made of these caches' rows.
+        modalities: of the queries, and of the rows of a split that make prototypes; None: all.
 
     Returns:
         Queries and sources of prototypes, whose labels stand for the same classes.
@@ -127,7 +131,7 @@ def embed_zero_shot(
     """
     run, blocks = Run(path), blocks or Blocks()
     config = run.load_config()
-    opened = _caches(run, config, on, allow_changed=allow_changed)
+    opened = _caches(run, config, on, modalities, allow_changed=allow_changed)
     sources = opened
     if prompts is not None:
         sources = _caches(run, config, [prompts])
@@ -208,21 +212,27 @@ def _seen(run: Run, config: RunConfig, choice: str | Sequence[str] | None) -> li
 
 
 def _caches(
-    run: Run, config: RunConfig, on: Sequence[FeatureCache] | None, *, allow_changed: bool = False
+    run: Run,
+    config: RunConfig,
+    on: Sequence[FeatureCache] | None,
+    modalities: Sequence[str] | None = None,
+    *,
+    allow_changed: bool = False,
 ) -> dict[str, FeatureCache]:
-    """The run's caches by modality, or those to evaluate it on instead."""
+    """The run's caches by modality, all or those of some, or those to evaluate it on instead."""
+    for name in modalities or ():
+        if name not in config.modalities:
+            raise InputError(f"{run.path} has no modality {name!r}: there is {', '.join(config.modalities)}")
+    wanted = [name for name in config.modalities if modalities is None or name in modalities]
     if not on:
-        return {
-            name: run.open_cache(name, source, allow_changed=allow_changed)
-            for name, source in config.modalities.items()
-        }
+        return {name: run.open_cache(name, config.modalities[name], allow_changed=allow_changed) for name in wanted}
     given = by_modality(on)
     for name, cache in given.items():
         if name not in config.modalities:
             raise InputError(f"{cache.path} holds {name}, {run.path} was trained on {', '.join(config.modalities)}")
         source = config.modalities[name]
         check_like(str(cache.path), cache.manifest, _trained(run, name, source), source.fingerprint, source.dim)
-    return {name: given[name] for name in config.modalities if name in given}
+    return {name: given[name] for name in wanted if name in given}
 
 
 def _trained(run: Run, name: str, source: Source) -> Manifest | None:

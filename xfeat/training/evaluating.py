@@ -133,6 +133,7 @@ def _run(path: Path, asked: Asked, device: torch.device, blocks: Blocks) -> tupl
             weights=asked.weights,
             classes=asked.classes,
             on=asked.on,
+            modalities=asked.modalities,
         )
     else:
         found = embed_run(
@@ -146,5 +147,6 @@ def _run(path: Path, asked: Asked, device: torch.device, blocks: Blocks) -> tupl
             classes=asked.classes,
             on=asked.on,
             gallery_classes=asked.gallery_classes or "unseen",
+            modalities=asked.modalities,
         )
     return found, measured(found, sources, asked, device)
