@@ -1,4 +1,4 @@
-"""Oracle: all K slices, plainly, in float64; on logarithms in extended precision where exp overflows."""
+"""Oracle: all K slices, plainly, in float64; on logarithms where exp overflows."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -52,10 +52,10 @@ def literal_slices(
 
 
 def logarithmic_slices(similarity: Tensor, required: int, eps: float, iterations: int) -> np.ndarray:
-    """The same of discrete weights and a uniform marginal, on logarithms in extended precision."""
-    s = similarity.double().numpy().astype(np.longdouble)
+    """The same of discrete weights and a uniform marginal, on logarithms."""
+    s = similarity.double().numpy()
     rows, anchors = s.shape
-    logs = np.stack([s * w / np.longdouble(eps) for w in slice_weights(anchors, required, "discrete")])
+    logs = np.stack([s * w / eps for w in slice_weights(anchors, required, "discrete")])
 
     def total(axis: int | None) -> np.ndarray:
         top = logs.max(axis, keepdims=True)
@@ -64,7 +64,7 @@ def logarithmic_slices(similarity: Tensor, required: int, eps: float, iterations
     logs = logs - total(None)
     for _ in range(iterations):
         for axis, goal in ((1, rows / anchors), (0, 1.0), (2, 1.0)):
-            logs = logs + np.log(goal) - np.logaddexp(total(axis), np.log(np.longdouble(GUARD)))
+            logs = logs + np.log(goal) - np.logaddexp(total(axis), np.log(GUARD))
     return np.exp(logs)
 
 

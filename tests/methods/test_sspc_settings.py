@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xfeat.errors import InputError
-from xfeat.methods.base import batch_count
+from xfeat.methods.batches import batch_count
 from xfeat.methods.settings import validated
 from xfeat.methods.sspc_settings import SspcSettings
 

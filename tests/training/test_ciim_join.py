@@ -45,9 +45,24 @@ def finished(three: dict[str, FeatureCache], tmp_path_factory: pytest.TempPathFa
     return path
 
 
+@pytest.fixture(scope="module")
+def finished_soon(three: dict[str, FeatureCache], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same after a few epochs: for tests of what is written, not of what is learned."""
+    path = tmp_path_factory.mktemp("runs") / "run"
+    torch.set_num_threads(1)
+    train([three["image"], three["text"]], path, TINY)
+    return path
+
+
 @pytest.fixture
 def run(finished: Path, tmp_path: Path) -> Path:
     shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def short(finished_soon: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished_soon, tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -94,15 +109,15 @@ def test_a_newcomer_joins_runs_of_other_forms(
 
 
 def test_a_newcomer_does_not_depend_on_who_joined_before(
-    three: dict[str, FeatureCache], run: Path, tmp_path: Path
+    three: dict[str, FeatureCache], short: Path, tmp_path: Path
 ) -> None:
     (video,) = write_tiny(tmp_path / "c", "video")
-    shutil.copytree(run, tmp_path / "other")
-    add(video, run)
-    for path in (run, tmp_path / "other"):
+    shutil.copytree(short, tmp_path / "other")
+    add(video, short)
+    for path in (short, tmp_path / "other"):
         add(three["audio"], path)
-    assert files(run, "audio.*") == files(tmp_path / "other", "audio.*")
-    assert len(retrieval(run)) == 12
+    assert files(short, "audio.*") == files(tmp_path / "other", "audio.*")
+    assert len(retrieval(short)) == 12
 
 
 def test_a_newcomer_that_lacks_a_class_keeps_away_from_it(run: Path, tmp_path: Path) -> None:
@@ -149,68 +164,68 @@ def test_a_class_that_only_test_rows_had_is_no_class_to_meet_in(tmp_path: Path) 
     assert min(retrieval(tmp_path / "run", classes=["ant", "bee"]).values()) > 0.65
 
 
-def test_a_run_resumes_after_a_modality_joined(three: dict[str, FeatureCache], run: Path) -> None:
-    add(three["audio"], run)
-    before, settings = files(run), tiny(**ENOUGH)
-    outcome = train([three["image"], three["text"]], run, settings, resume=True)
+def test_a_run_resumes_after_a_modality_joined(three: dict[str, FeatureCache], short: Path) -> None:
+    add(three["audio"], short)
+    before, settings = files(short), TINY
+    outcome = train([three["image"], three["text"]], short, settings, resume=True)
     assert (list(outcome.branches), outcome.fresh) == (["image", "text"], False)
-    assert files(run) == before
-    (run / "branches" / "text.json").unlink()
-    assert train([three["image"], three["text"]], run, settings, resume=True).fresh
-    after = files(run)
+    assert files(short) == before
+    (short / "branches" / "text.json").unlink()
+    assert train([three["image"], three["text"]], short, settings, resume=True).fresh
+    after = files(short)
     assert set(after) == set(before)
     assert {name for name in before if after[name] != before[name]} <= {"log.jsonl"}, "the newcomer still fits"
-    assert len(retrieval(run)) == 6
+    assert len(retrieval(short)) == 6
 
 
 def test_two_that_join_at_once_both_stay(
-    three: dict[str, FeatureCache], run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    three: dict[str, FeatureCache], short: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (video,) = write_tiny(tmp_path / "c", "video")
     lock = Run.locked
 
     def another_was_faster(self: Run) -> AbstractContextManager[None]:
         monkeypatch.setattr(Run, "locked", lock)
-        add(video, run)
+        add(video, short)
         return self.locked()
 
     monkeypatch.setattr(Run, "locked", another_was_faster)
-    add(three["audio"], run)
-    assert set(Run(run).load_config().modalities) == {"image", "text", "video", "audio"}
+    add(three["audio"], short)
+    assert set(Run(short).load_config().modalities) == {"image", "text", "video", "audio"}
 
 
-def test_adding_is_refused_where_it_makes_no_sense(three: dict[str, FeatureCache], run: Path, tmp_path: Path) -> None:
+def test_adding_is_refused_where_it_makes_no_sense(three: dict[str, FeatureCache], short: Path, tmp_path: Path) -> None:
     audio = three["audio"]
-    add(audio, run)
-    before = files(run)
+    add(audio, short)
+    before = files(short)
     strange = renamed(blobs("video"), "ant", "bee", "dog").write(tmp_path / "strange")
     alone = without_class(without_class(blobs("touch"), "bee"), "cow").write(tmp_path / "alone")
     bare = replace(blobs("video"), labels=None).write(tmp_path / "bare")
     tests = replace(blobs("video"), split=["test"] * 60).write(tmp_path / "tests")
     for cache, path, message in (
-        (audio, run, r"has a modality 'audio' already: import or extract with another --modality"),
-        (three["text"], run, r"has a modality 'text' already"),
-        (strange, run, r"the run does not know 'dog'"),
-        (alone, run, r"^1 class to train on: a metric needs two or more$"),
-        (bare, run, r"has no labels"),
-        (tests, run, r"no rows in split 'train'"),
+        (audio, short, r"has a modality 'audio' already: import or extract with another --modality"),
+        (three["text"], short, r"has a modality 'text' already"),
+        (strange, short, r"the run does not know 'dog'"),
+        (alone, short, r"^1 class to train on: a metric needs two or more$"),
+        (bare, short, r"has no labels"),
+        (tests, short, r"no rows in split 'train'"),
         (audio, tmp_path / "no", r"does not exist: not a run"),
     ):
         with pytest.raises(InputError, match=message) as caught:
             add(cache, path)
         assert "\n" not in str(caught.value)
-    assert files(run) == before
+    assert files(short) == before
 
 
-def test_an_unfinished_run_takes_no_newcomer(three: dict[str, FeatureCache], run: Path) -> None:
-    (run / "shared.json").unlink()
-    before = files(run)
+def test_an_unfinished_run_takes_no_newcomer(three: dict[str, FeatureCache], short: Path) -> None:
+    (short / "shared.json").unlink()
+    before = files(short)
     with pytest.raises(InputError, match=r"is not finished \(no whole shared\.safetensors\): first `xfeat train"):
-        add(three["audio"], run)
-    (run / "branches" / "text.safetensors").unlink()
+        add(three["audio"], short)
+    (short / "branches" / "text.safetensors").unlink()
     with pytest.raises(InputError, match=r"is not finished \(no whole branch of text\): first `xfeat train"):
-        add(three["audio"], run)
-    assert set(before) - set(files(run)) == {"branches/text.safetensors"}
+        add(three["audio"], short)
+    assert set(before) - set(files(short)) == {"branches/text.safetensors"}
 
 
 def test_without_hybrid_proxies_there_is_nothing_to_join(three: dict[str, FeatureCache], tmp_path: Path) -> None:
@@ -222,10 +237,10 @@ def test_without_hybrid_proxies_there_is_nothing_to_join(three: dict[str, Featur
     assert files(run) == before
 
 
-def test_a_run_with_a_branch_of_another_is_refused(three: dict[str, FeatureCache], run: Path, tmp_path: Path) -> None:
+def test_a_run_with_a_branch_of_another_is_refused(three: dict[str, FeatureCache], short: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     train([three["image"], three["text"]], other, TINY, seed=5)
     for suffix in (".safetensors", ".json"):
-        (run / "branches" / f"image{suffix}").write_bytes((other / "branches" / f"image{suffix}").read_bytes())
+        (short / "branches" / f"image{suffix}").write_bytes((other / "branches" / f"image{suffix}").read_bytes())
     with pytest.raises(InputError, match=r"image\.safetensors was trained with another shared\.safetensors"):
-        add(three["audio"], run)
+        add(three["audio"], short)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfeat.methods.base import batch_count
+from xfeat.methods.batches import batch_count
 from xfeat.training.class_rows import Column, ResidentClasses
 from xfeat.training.resident import InputScale
 

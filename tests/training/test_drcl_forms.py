@@ -84,34 +84,36 @@ class CrashError(Exception):
 
 
 @pytest.mark.parametrize(
-    ("given", "after"),
-    [(DrclSettings(), 60), *((settings(**PUBLISHED, spl_epochs=50, epochs=30), after) for after in (2, 60, 70))],
+    ("given", "moments"),
+    [(DrclSettings(), (60,)), (settings(**PUBLISHED, spl_epochs=50, epochs=30), (2, 60, 70))],
 )
 def test_an_interrupted_run_resumes_to_the_same_bytes(
     caches: dict[str, FeatureCache],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     given: DrclSettings,
-    after: int,
+    moments: tuple[int, ...],
 ) -> None:
     """The defaults as they are, too. The first 50 rows of the log are those of stage 1."""
-    whole, run = tmp_path / "whole", tmp_path / "run"
-    train([caches["image"]], whole, given)
-    append, left = Run.append_log, [after]
+    train([caches["image"]], tmp_path / "whole", given)
+    whole = files(tmp_path / "whole")
+    append = Run.append_log
+    for after in moments:
+        run, left = tmp_path / f"run{after}", [after]
 
-    def append_and_crash(self: Run, row: dict[str, object]) -> None:
-        append(self, row)
-        left[0] -= 1
-        if left[0] == 0:
-            raise CrashError
+        def append_and_crash(self: Run, row: dict[str, object], left: list[int] = left) -> None:
+            append(self, row)
+            left[0] -= 1
+            if left[0] == 0:
+                raise CrashError
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Run, "append_log", append_and_crash)
-        with pytest.raises(CrashError):
-            train([caches["image"]], run, given, checkpoint_seconds=0)
-    assert {stage for _, stage, _ in log_rows(run)} == ({"spl"} if after == 2 else {"spl", "rsc"})
-    train([caches["image"]], run, given, resume=True, checkpoint_seconds=0)
-    assert files(run) == files(whole)
+        with monkeypatch.context() as patched:
+            patched.setattr(Run, "append_log", append_and_crash)
+            with pytest.raises(CrashError):
+                train([caches["image"]], run, given, checkpoint_seconds=0)
+        assert {stage for _, stage, _ in log_rows(run)} == ({"spl"} if after == 2 else {"spl", "rsc"})
+        train([caches["image"]], run, given, resume=True, checkpoint_seconds=0)
+        assert files(run) == whole, after
 
 
 @pytest.mark.parametrize(

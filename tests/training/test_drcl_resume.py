@@ -77,6 +77,7 @@ from tests.training.building import LONGER
 from xfeat.cache import FeatureCache
 from xfeat.training.drcl import train
 
+os.fsync = os.fstat  # a kill takes nothing back that was written
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
 caches = [FeatureCache(folder / name) for name in sys.argv[3].split(",")]
 log = out / "log.jsonl"

@@ -1,5 +1,6 @@
-import subprocess
 import sys
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -47,29 +48,29 @@ def test_auto_is_some_of_what_there_is() -> None:
     assert 0 < memory_budget("auto", CPU) <= 1 << 61
 
 
-LIMITED = """
-import resource
-import torch
-from xfeat.training.memory import memory_budget
+ROOM = 256 << 20
 
-def used():
-    text = open("/proc/self/status").read()
-    return int(text.split("VmSize:")[1].split()[0]) << 10
 
-free = memory_budget("auto", torch.device("cpu"))
-room = 256 << 20
-resource.setrlimit(resource.RLIMIT_AS, (used() + room, resource.RLIM_INFINITY))
-print(free, memory_budget("auto", torch.device("cpu")), memory_budget("2GB", torch.device("cpu")), room)
-"""
+def limited(pipe: Connection) -> None:
+    import resource
+
+    used = int(Path("/proc/self/status").read_text().split("VmSize:")[1].split()[0]) << 10
+    free = memory_budget("auto", CPU)
+    resource.setrlimit(resource.RLIMIT_AS, (used + ROOM, resource.RLIM_INFINITY))
+    pipe.send((free, memory_budget("auto", CPU), memory_budget("2GB", CPU)))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads a limit of Linux")
 def test_auto_obeys_the_limit_of_the_process() -> None:
-    found = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr
-    free, limited, given, room = map(int, found.stdout.split())
-    assert 0.8 * room / 2 < limited <= room / 2
-    assert limited <= free
+    fork = get_context("fork")
+    mine, its = fork.Pipe()
+    process = fork.Process(target=limited, args=(its,))
+    process.start()
+    its.close()
+    free, found, given = mine.recv()
+    process.join()
+    assert 0.8 * ROOM / 2 < found <= ROOM / 2
+    assert found <= free
     assert given == 2 << 30
 
 

@@ -37,6 +37,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same after a few epochs: for tests of what is written, not of what is learned."""
+    folder = tmp_path_factory.mktemp("short")
+    train(write_blobs(folder, "image", "text", "audio"), folder / "run", SHORT)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
 def bigger(tmp_path_factory: pytest.TempPathFactory) -> list[FeatureCache]:
     """Image and text with a fourth class."""
     return write_grown(tmp_path_factory.mktemp("bigger"), *PAIR)
@@ -70,10 +78,10 @@ def test_new_classes_are_found_and_old_ones_stay(
     assert mean["old"]["after"] > mean["old"]["before"] - 0.1
 
 
-def test_the_prior_grows_behind_what_is_there(run: Path, bigger: list[FeatureCache], tmp_path: Path) -> None:
+def test_the_prior_grows_behind_what_is_there(short: Path, bigger: list[FeatureCache], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    grown = add_class(bigger, run, out, tune="output")
-    old, new = (load_prior(path / "prior.safetensors") for path in (run, out))
+    grown = add_class(bigger, short, out, tune="output")
+    old, new = (load_prior(path / "prior.safetensors") for path in (short, out))
     assert new.classes == [*CLASSES, "asp"] == Run(out).load_config().classes
     assert torch.equal(new.weight[:, :3], old.weight)
     torch.testing.assert_close(recast_matrix(new.weight)[:3], recast_matrix(old.weight), atol=1e-6, rtol=0)
@@ -88,13 +96,13 @@ def test_the_prior_grows_behind_what_is_there(run: Path, bigger: list[FeatureCac
     assert grown.report == load_note(out / "add_class.json")
 
 
-def test_the_new_column_points_to_the_class(run: Path, bigger: list[FeatureCache], tmp_path: Path) -> None:
+def test_the_new_column_points_to_the_class(short: Path, bigger: list[FeatureCache], tmp_path: Path) -> None:
     """It is the part of the mean of both modalities' mean embeddings that is orthogonal to the prior."""
-    add_class(bigger, run, tmp_path / "out")
-    old, new = (load_prior(path / "prior.safetensors").weight for path in (run, tmp_path / "out"))
+    add_class(bigger, short, tmp_path / "out")
+    old, new = (load_prior(path / "prior.safetensors").weight for path in (short, tmp_path / "out"))
     means = []
     for cache in bigger:
-        branch, block = load_branch(run / "branches" / f"{cache.manifest.modality}.safetensors"), cache.load()
+        branch, block = load_branch(short / "branches" / f"{cache.manifest.modality}.safetensors"), cache.load()
         held = set(load_rows(tmp_path / "out", cache.manifest.modality))
         mine = [row for row in range(len(block)) if block.labels[row] == 3 and block.split[row] == "train"]
         mine = [row for row in mine if row not in held]
@@ -113,18 +121,18 @@ def load_rows(run: Path, modality: str) -> list[int]:
 
 
 def test_the_given_run_and_branches_without_new_rows_keep_their_bytes(
-    run: Path, bigger: list[FeatureCache], tmp_path: Path
+    short: Path, bigger: list[FeatureCache], tmp_path: Path
 ) -> None:
-    before = files(run)
-    grown = add_class(bigger, run, tmp_path / "out", tune="output")
-    assert files(run) == before
+    before = files(short)
+    grown = add_class(bigger, short, tmp_path / "out", tune="output")
+    assert files(short) == before
     after = files(tmp_path / "out")
     kept = {"branches/audio.safetensors", "branches/audio.json", *(name for name in before if "candidates/" in name)}
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
     for name in PAIR:
         assert after[f"branches/{name}.safetensors"] != before[f"branches/{name}.safetensors"]
         assert grown.report["branches"][name]["changed"]
-        old, new = (load_branch(path / "branches" / f"{name}.safetensors") for path in (run, tmp_path / "out"))
+        old, new = (load_branch(path / "branches" / f"{name}.safetensors") for path in (short, tmp_path / "out"))
         assert torch.equal(old.scale.mean, new.scale.mean)
         assert torch.equal(old.scale.std, new.scale.std)
         assert torch.equal(old.head.input.weight, new.head.input.weight)
@@ -135,9 +143,9 @@ def test_the_given_run_and_branches_without_new_rows_keep_their_bytes(
     assert {row["modality"] for row in rows if row["stage"] == "add-class"} == set(PAIR)
 
 
-def test_the_same_command_gives_the_same_bytes(run: Path, bigger: list[FeatureCache], tmp_path: Path) -> None:
+def test_the_same_command_gives_the_same_bytes(short: Path, bigger: list[FeatureCache], tmp_path: Path) -> None:
     for name in ("one", "two"):
-        add_class(bigger, run, tmp_path / name)
+        add_class(bigger, short, tmp_path / name)
     assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
@@ -182,9 +190,9 @@ def test_a_grown_run_takes_modalities_and_classes_and_shows_its_prior(
     assert shown.rank == 6
 
 
-def test_rows_that_were_held_out_stay_held_out(run: Path, bigger: list[FeatureCache], tmp_path: Path) -> None:
+def test_rows_that_were_held_out_stay_held_out(short: Path, bigger: list[FeatureCache], tmp_path: Path) -> None:
     """Through two growths; else the branch would be judged by rows that it was trained on."""
-    add_class(bigger, run, tmp_path / "one")
+    add_class(bigger, short, tmp_path / "one")
     first = load_rows(tmp_path / "one", "text")
     more = grown("text", ("asp", "boa")).write(tmp_path / "more")
     add_class([more], tmp_path / "one", tmp_path / "two")
@@ -241,21 +249,21 @@ def test_embeddings_that_are_recast_posteriors_grow_too(tmp_path: Path) -> None:
     torch.testing.assert_close(image.axes[:3], text.axes, atol=1e-5, rtol=0)
 
 
-def test_what_was_left_by_a_kill_is_in_nobodys_way(run: Path, bigger: list[FeatureCache], tmp_path: Path) -> None:
+def test_what_was_left_by_a_kill_is_in_nobodys_way(short: Path, bigger: list[FeatureCache], tmp_path: Path) -> None:
     left = tmp_path / ".out.add-class.tmp"
     left.mkdir()
     (left / "prior.json").write_text("half")
     (tmp_path / "out").mkdir()
-    add_class(bigger, run, tmp_path / "out")
+    add_class(bigger, short, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
-def test_only_new_rows_are_not_enough(run: Path, tmp_path: Path) -> None:
+def test_only_new_rows_are_not_enough(short: Path, tmp_path: Path) -> None:
     new = only(grown("image"), ["asp"]).write(tmp_path / "new")
     some = only(grown("image"), ["ant", "asp", "cow"]).write(tmp_path / "some")
     for cache, missing in ((new, "ant, bee, cow"), (some, "bee")):
         with pytest.raises(Exception, match=rf"none of {missing}, which the image branch would forget: .* as a whole"):
-            add_class([cache], run, tmp_path / "out")
+            add_class([cache], short, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

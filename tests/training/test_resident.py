@@ -4,7 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xfeat.training.resident import InputScale, ResidentRows, Table, batch_count, fit_scale, hot_targets
+from xfeat.methods.batches import batch_count
+from xfeat.training.resident import InputScale, ResidentRows, Table, fit_scale, hot_targets
 
 PLAIN = InputScale(torch.zeros(3), torch.ones(3))
 

@@ -1,7 +1,8 @@
 import json
-import subprocess
 import sys
 from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,13 @@ from tests.training.building import TINY, blobs
 from xfeat.errors import InputError
 from xfeat.training.run import Run, RunConfig, Source, check_resumable, source_of, versions
 
-ROOT = Path(__file__).parents[2]
-HOLDER = """
-import sys
-from pathlib import Path
-from xfeat.training.run import Run
-with Run(Path(sys.argv[1])).locked():
-    print("locked", flush=True)
-    sys.stdin.read()
-"""
+PROCESSES = get_context("fork" if sys.platform == "linux" else "spawn")  # a fork imports nothing again
+
+
+def hold(path: Path, pipe: Connection) -> None:
+    with Run(path).locked():
+        pipe.send("locked")
+        pipe.recv()
 
 
 def config() -> RunConfig:
@@ -100,20 +99,16 @@ def test_trimming_a_log_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_one_process_trains_in_a_run(tmp_path: Path) -> None:
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path / "run")],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "locked\n"
+    mine, its = PROCESSES.Pipe()
+    holder = PROCESSES.Process(target=hold, args=(tmp_path / "run", its))
+    holder.start()
+    assert mine.recv() == "locked"
     run = Run(tmp_path / "run")
     with pytest.raises(InputError, match="another process is training in"), run.locked():
         pass
-    holder.communicate("")
-    assert holder.returncode == 0
+    mine.send("end")
+    holder.join()
+    assert holder.exitcode == 0
     with run.locked():
         pass
 

@@ -15,9 +15,10 @@ from torch import Tensor
 from tests.training.building import CLASSES, TINY, blobs, files, multi_label_blobs, settings
 from tests.training.test_loop import CrashError
 from xfeat.cache import FeatureCache
+from xfeat.methods.batches import batch_count
 from xfeat.methods.drcl_stages import RscObjective, SplObjective
 from xfeat.training.drcl import add, train
-from xfeat.training.resident import InputScale, batch_count
+from xfeat.training.resident import InputScale
 from xfeat.training.selection import select_rows
 from xfeat.training.store import load_branch
 from xfeat.training.streaming import StreamedRows

@@ -11,11 +11,6 @@ Noise: TypeAlias = Mapping[str, Tensor]
 """All randomness of one step, drawn before it: the step itself is a function of its inputs."""
 
 
-def batch_count(rows: int, batch_size: int) -> int:
-    """Batches in an epoch: as many as come closest to ``batch_size`` when all rows are dealt out evenly; at least 1."""
-    return max(1, (2 * rows + batch_size) // (2 * batch_size))
-
-
 class Batches(Protocol):
     """What a stage trains on, epoch by epoch.
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from xfeat.methods.base import batch_count
+from xfeat.methods.batches import batch_count
 
 SMALL: dict[str, Any] = {
     "hidden": 256,

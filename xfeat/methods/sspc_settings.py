@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from xfeat.errors import InputError
-from xfeat.methods.base import batch_count
+from xfeat.methods.batches import batch_count
 from xfeat.methods.settings import class_names
 
 SMALL: dict[str, Any] = {

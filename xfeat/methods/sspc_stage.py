@@ -10,7 +10,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from xfeat.evaluation.embedded import Embedded
 from xfeat.evaluation.instance import evaluate_instances
-from xfeat.methods.base import Batches, Noise, Objective, Schedule, batch_count
+from xfeat.methods.base import Batches, Noise, Objective, Schedule
+from xfeat.methods.batches import batch_count
 from xfeat.methods.sspc import Features, ModalityHead, Queues, consistency, contrastive, embed_joint
 from xfeat.methods.sspc_queue import Queue
 from xfeat.methods.sspc_settings import SspcSettings

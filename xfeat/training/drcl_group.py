@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from xfeat.training.group import check_new_group, claim_group, member_path
 from xfeat.training.loop import CHECKPOINT_SECONDS
 from xfeat.training.memory import memory_budget
 from xfeat.training.prior import learns_candidates, make_prior
-from xfeat.training.side_by_side import run_seeds
+from xfeat.training.side_by_side import train_members
 
 
 def train_group(
@@ -59,8 +58,7 @@ def train_group(
     if stacked if stacked is not None else _stacks(caches, settings, device):
         _train_stacked(caches, out, settings, seeds, device)
     else:
-        paths = [cache.path for cache in caches]
-        run_seeds(partial(_train_one, paths, out, settings, str(device)), seeds, device, processes)
+        return train_members(train, caches, out, settings, seeds, device, processes)
     return {
         seed: train(caches, member_path(out, seed), settings, seed=seed, device=device, resume=True) for seed in seeds
     }
@@ -92,8 +90,3 @@ def _train_stacked(
         for cache in caches:
             jobs = [t.branch_job(cache, prior) for t, prior in zip(trainers, priors, strict=True)]
             run_jobs([job for job in jobs if job], settings.memory)
-
-
-def _train_one(caches: Sequence[Path], out: Path, settings: DrclSettings, device: str, seed: int) -> None:
-    opened, run = [FeatureCache(path) for path in caches], member_path(out, seed)
-    train(opened, run, settings, seed=seed, device=torch.device(device), resume=True)

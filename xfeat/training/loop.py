@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, optim
 
 from xfeat.errors import InputError
-from xfeat.methods.base import Objective, Schedule, Stage, batch_count
+from xfeat.methods.base import Objective, Schedule, Stage
+from xfeat.methods.batches import batch_count
 from xfeat.training.checkpoint import Best, load_checkpoint, save_checkpoint
 from xfeat.training.seeds import seeded
 

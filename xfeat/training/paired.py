@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xfeat.cache import Block
-from xfeat.methods.base import batch_count
+from xfeat.methods.batches import batch_count
 from xfeat.methods.sspc import Features
 from xfeat.training.pairing import Members, Pairing
 from xfeat.training.resident import InputScale

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xfeat.methods.base import batch_count
+from xfeat.methods.batches import batch_count
 
 PIECE = 8192  # rows
 

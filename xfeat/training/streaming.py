@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfeat.cache import FeatureCache
-from xfeat.methods.base import batch_count
+from xfeat.methods.batches import batch_count
 from xfeat.training.resident import InputScale, hot_targets
 from xfeat.training.selection import Selection
 
