@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.building import Blobs, blobs
+from tests.training.building import Blobs, blobs, multi_label_blobs
 from xfeat.cache import FeatureCache
 from xfeat.evaluation.embedded import Embedded
 from xfeat.report.about import about
 from xfeat.report.blocks import BarGrid, Facts, Pictures, Section, Table
 from xfeat.report.curves import curves
 from xfeat.report.gap import gap
-from xfeat.report.maps import maps
+from xfeat.report.maps import _by_class, maps
 from xfeat.report.retrieval import retrieval
 from xfeat.report.subject import Subject, open_subject
 from xfeat.training.asked import Asked
 from xfeat.training.embedding import Embeddings
-from xfeat.training.gaps import run_gaps
+from xfeat.training.gaps import Looked, run_gaps
 
 CPU, TEST = torch.device("cpu"), Asked("test")
 
@@ -135,6 +135,17 @@ def test_a_gap_that_cannot_be_measured_is_said(subject: Subject) -> None:
     section = gap(replace(subject, answer=replace(subject.answer, found=found)))
     assert section.blocks == ()
     assert "share a class" in section.notes[0]
+
+
+def test_a_row_of_several_classes_has_the_colour_of_the_first(tmp_path: Path) -> None:
+    cache = multi_label_blobs("image").write(tmp_path / "image")
+    looked = Looked(cache, cache.load(("test",)), None, None)
+    assert max(map(len, looked.classes)) == 2
+    colours, keys = _by_class({"image": looked})
+    names = {key.colour: key.name for key in keys}
+    assert [names[colour] for colour in colours] == [own[0] for own in looked.classes]
+    last = replace(looked, block=replace(looked.block, labels=looked.block.labels & ~np.array([1, 0, 0], np.uint8)))
+    assert [key.name for key in _by_class({"image": last})[1]] == ["bee", "cow", "no class"]
 
 
 def test_maps_show_each_stage_by_modality_and_by_class(causal: Path) -> None:

@@ -42,7 +42,9 @@ def maps(subject: Subject, most: int = MOST_ROWS) -> Section:
                 for name, cloud in clouds.items()
                 for projection in ("PCA", "t-SNE")
             ]
-            blocks.append(Pictures(pictures, keys, f"Coloured by {what}", large=True))
+            several = what == "class" and any(len(own) > 1 for one in looked.values() for own in one.classes)
+            title = f"Coloured by {what}" + (", rows of several by the first in the legend" if several else "")
+            blocks.append(Pictures(pictures, keys, title, large=True))
     counts = ", ".join(f"{len(one.ids):,} of {name}" for name, one in looked.items())
     of = f" of {subject.first.path.name}" if subject.several else ""
     lead = [
@@ -77,7 +79,7 @@ def _by_class(looked: Mapping[str, Looked]) -> tuple[list[int], list[Key]]:
     order = dict.fromkeys(name for one in looked.values() for name in one.cache.manifest.classes)
     place = {name: number for number, name in enumerate(name for name in order if name in shown)}
     colours = [next((place[name] for name in own if name in place), -1) for own in rows]
-    keys = [Key(number, name) for name, number in place.items()]
+    keys = [Key(number, name) for name, number in place.items() if number in colours]
     others = len(counts) - len(place)
     if -1 in colours and keys:
         keys.append(Key(-1, f"{others} other classes" if others > 1 else "another class" if others else "no class"))

@@ -108,7 +108,7 @@ def read_sweep(file: Path, trials: int | None = None) -> SweepConfig:
     except InputError as error:
         raise InputError(f"{file}: {error}") from None
     except (TypeError, ValueError) as error:
-        raise InputError(f"{file}: values must be plain YAML ({error})") from None
+        raise InputError(f"{file}: values must be plain YAML, numbers finite ({error})") from None
     here = file.parent
     return config.model_copy(
         update={"caches": [here / path for path in config.caches], "out": config.out and here / config.out}

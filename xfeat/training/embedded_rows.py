@@ -152,7 +152,7 @@ def _keyed(cache: FeatureCache, block: Block, found: Embeddings) -> Block:
     if block.pair is None:
         raise InputError(
             f"{cache.path} has no pair keys: protocol instance needs them (a `pair` column in the manifest, or "
-            "`--pair` of `xfeat import`)"
+            "`--pair` of `xfeat import`), or leave it out (--modalities)"
         )
     keyed = np.array([bool(key) for key in block.pair], dtype=bool)
     found.unkeyed[cache.manifest.modality] = int((~keyed).sum())
