@@ -8,6 +8,7 @@ import torch
 from tests.training.building import TINY, against, blobs, files, log_rows, settings
 from xfeat.cache import FeatureCache
 from xfeat.errors import InputError
+from xfeat.methods.baseline_settings import OrthogonalSettings
 from xfeat.training.drcl import add, train
 from xfeat.training.embedding import embed_run
 from xfeat.training.joining import JOINED, join
@@ -65,6 +66,17 @@ def test_every_file_that_was_trained_is_copied_byte_for_byte(here: Path, there: 
     assert joined.origins == {"image": here, "text": there, "audio": there}
     assert joined.branches.keys() == joined.origins.keys()
     assert joined.away == []
+
+
+def test_runs_of_one_seed_share_a_random_prior_and_join(caches: dict[str, FeatureCache], tmp_path: Path) -> None:
+    own = OrthogonalSettings(**{**TINY.model_dump(), "prior": "orthogonal"})
+    for name in ("image", "text"):
+        train([caches[name]], tmp_path / name, own)
+    train([caches["image"], caches["text"]], tmp_path / "whole", own)
+    join([tmp_path / "image", tmp_path / "text"], tmp_path / "joined")
+    assert files(tmp_path / "joined" / "branches") == files(tmp_path / "whole" / "branches")
+    train([caches["audio"]], tmp_path / "audio", own, seed=1)
+    assert "were trained against different priors" in join_error(tmp_path / "j", tmp_path / "image", tmp_path / "audio")
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -35,7 +35,7 @@ class Nearest:
     def __init__(self, rows: Tensor, similarity: Similarity) -> None:
         self._rows, self._cosine = rows, similarity == "cosine"
         longest = max(float(piece.double().square().sum(1).max()) for piece in rows.split(_AT_ONCE)) ** 0.5
-        digits = math.frexp(longest)[1]
+        self._digits = digits = math.frexp(longest)[1]
         self._fast = rows
         if abs(digits) > _SAFE:
             longest = math.ldexp(longest, -digits)
@@ -92,6 +92,10 @@ class Nearest:
             (self._rows[some].cpu().numpy().astype(np.float64) * query).sum(axis=1) for some in places.split(_AT_ONCE)
         ]
         with np.errstate(over="ignore"):
-            scores = np.concatenate(parts).astype(np.float32)
-        best = np.argsort(-scores, kind="stable")[:k]
+            products = np.concatenate(parts)
+            scores = products.astype(np.float32)
+        # Equal scores may be products that float32 has no numbers for: all infinite, or zero.
+        digits = self._digits + math.frexp(math.sqrt((query * query).sum()))[1]
+        within = (products * 2.0**-digits).astype(np.float32)
+        best = np.lexsort((-within, -scores))[:k]
         return places.cpu().numpy()[best], scores[best] + np.float32(0)

@@ -14,7 +14,7 @@ from xfeat.errors import InputError
 from xfeat.training.grown_rows import held_out_file
 from xfeat.training.growth import load_growth
 from xfeat.training.prior_files import copy_whole, read_run_prior
-from xfeat.training.run import DRCL, Run, RunConfig, Source
+from xfeat.training.run import DRCL, ORTHOGONAL, Run, RunConfig, Source
 from xfeat.training.store import Prior, is_done, load_note, save_note, sha256
 from xfeat.training.whole_folder import whole_folder
 
@@ -126,8 +126,8 @@ def _check_finished(run: Run, config: RunConfig, prior: Prior) -> None:
 
 def _check_configs(configs: Mapping[Path, RunConfig]) -> None:
     (first, mine), *others = configs.items()
-    if mine.method != DRCL:
-        raise InputError(f"{first} was trained with {mine.method}: runs of drcl join, by their prior")
+    if mine.method not in (DRCL, ORTHOGONAL):
+        raise InputError(f"{first} was trained with {mine.method}: runs of drcl and of orthogonal join, by their prior")
     for path, config in others:
         if config.method != mine.method:
             raise InputError(f"{first} was trained with {mine.method}, {path} with {config.method}: one method joins")
