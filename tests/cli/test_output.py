@@ -1,7 +1,7 @@
 import pytest
 from rich.cells import cell_len
 
-from xfeat.cli.output import cut, table, width
+from xfeat.cli.output import cut, table, width, wrap
 
 WORDS = ["cat", "猫の写真", "고양이", "une été", "🐱🐶", "e\u0301tude"]
 
@@ -24,6 +24,14 @@ def test_long_words_are_cut_by_the_columns_they_take(text: str, end: int) -> Non
     assert not tail or width(tail[0]) > 0  # no mark without its character
     assert not head.endswith("\u200d")
     assert cut(text, width(text)) == text
+
+
+@pytest.mark.parametrize("text", ["猫" * 100, "a" + "猫" * 100, "x y " + "猫の" * 70, "cat " * 50])
+@pytest.mark.parametrize("room", [40, 41])
+def test_words_longer_than_a_line_are_wrapped(text: str, room: int) -> None:
+    lines = wrap(text, room, "  ", "    ")
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert room - 8 < max(map(cell_len, lines)) <= room
 
 
 def test_control_characters_do_not_reach_the_terminal() -> None:

@@ -110,6 +110,18 @@ def test_ctrl_c_while_jobs_are_submitted_leaves_no_process(tmp_path: Path) -> No
     assert cluster.ended(cluster.jobs) == cluster.jobs
 
 
+def test_ctrl_c_that_ends_the_submission_too(tmp_path: Path) -> None:
+    """As sbatch, which gets the signal as well."""
+
+    class Interrupted(Local):
+        def submit(self, commands):  # type: ignore[no-untyped-def]
+            os.kill(os.getpid(), signal.SIGINT)
+            raise XfeatError("refused")
+
+    with pytest.raises(LaunchInterrupted, match="0 of 2 parts are done"):
+        run_jobs([shell("exit 0")] * 2, Interrupted(tmp_path))
+
+
 def test_jobs_that_cannot_be_submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="'%' has a meaning"):
         Local(tmp_path / "100%")

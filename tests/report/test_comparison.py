@@ -15,6 +15,7 @@ from xfeat.report.page import make_report, write_report
 from xfeat.report.retrieval import retrieval
 from xfeat.report.subject import Subject, open_subject
 from xfeat.training.asked import Asked
+from xfeat.training.group import members
 
 CPU, TEST = torch.device("cpu"), Asked("test")
 
@@ -58,6 +59,17 @@ def test_runs_that_cannot_be_compared_are_shown_all_the_same(trained: Path, pair
     assert section is not None
     assert section.blocks == ()
     assert section.notes[0].startswith("These runs are not compared: a and b have different")
+
+
+def test_a_group_is_not_compared_with_its_own_seed(group: Path) -> None:
+    several, own = SideBySide(), next(iter(members(group).values()))
+    several.add(open_subject(own, TEST, CPU), "own")
+    several.add(open_subject(group, TEST, CPU), "all")
+    section = several.section()
+    assert section is not None
+    assert section.notes == [
+        f"These runs are not compared: {own} is a seed of {group}: a run is not compared with its own group"
+    ]
 
 
 def test_a_page_of_several_runs(group: Path, trained: Path, tmp_path: Path) -> None:

@@ -83,3 +83,17 @@ def test_lengths_at_the_ends_of_the_numbers(scale: float) -> None:
 def test_rows_of_the_smallest_numbers_there_are() -> None:
     rows = torch.tensor([[1, 0], [3, 0], [2, 0], [0, 0]]) * 2.0**-149
     assert Nearest(rows, "inner product").search(torch.tensor([[1.0, 0.0]]), 4).items.tolist() == [[1, 2, 0, 3]]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_scores_that_float32_cannot_tell_apart_are_ranked_by_their_products(scale: float) -> None:
+    """Whatever k is: the first of many are those that few find."""
+    rng = np.random.default_rng(0)
+    rows, queries = (torch.from_numpy(rng.normal(size=(n, 9)).astype(np.float32)) for n in (50, 3))
+    rows = rows * queries[:1].sign()  # of one side, so that many products are positive
+    expected = Nearest(rows, "inner product").search(queries, 12).items
+    nearest = Nearest(rows * scale, "inner product")
+    for k in (1, 4, 12):
+        found = nearest.search(queries * scale, k)
+        assert torch.equal(found.items, expected[:, :k])
+        assert set(found.scores.flatten().tolist()) <= {0.0, torch.inf}

@@ -49,6 +49,8 @@ def cut(text: str, room: int, *, end: int = 0, dots: str = "...") -> str:
 def wrap(text: str, room: int, first: str = "", rest: str = "") -> list[str]:
     """Lines of words that take no more than ``room`` columns; ``first`` and ``rest`` begin them."""
     spread = "".join(character + FILLER * (width(character) - 1) for character in text)
+    # A word longer than a line may be cut between a wide character and its filler: that takes a column more.
+    room -= FILLER in spread
     lines = textwrap.wrap(spread, room, initial_indent=first, subsequent_indent=rest)
     return [line.replace(FILLER, "") for line in lines]
 

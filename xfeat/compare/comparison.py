@@ -20,7 +20,7 @@ from xfeat.training.asked import Asked
 from xfeat.training.embedding import Blocks
 from xfeat.training.group import is_group
 
-__all__ = ["Comparison", "PairScore", "RunScore", "Versus", "compare", "compared"]
+__all__ = ["Comparison", "PairScore", "RunScore", "Versus", "check_members", "compare", "compared"]
 
 ALPHA, RESAMPLES, SEED = 0.05, 10_000, 0
 MOST_RESAMPLES = 1_000_000  # all are held at once, for every seed of every run
@@ -59,7 +59,7 @@ def compare(
     """
     names = _labels(paths, labels)
     _check(names, against, alpha, resamples, seed)
-    _check_members(paths)
+    check_members(paths)
     if asked.missing != "skip":
         raise InputError("missed queries have no row to be compared by: compare without missing=miss")
     blocks, scored = blocks or Blocks(), []
@@ -124,6 +124,18 @@ def compared(
     )
 
 
+def check_members(paths: Sequence[Path]) -> None:
+    """Refuse a group beside one of its own runs.
+
+    Raises:
+        InputError: names both.
+    """
+    places = {path.resolve(): path for path in paths}
+    for place, path in places.items():
+        if (group := place.parent) in places and is_group(group):
+            raise InputError(f"{path} is a seed of {places[group]}: a run is not compared with its own group")
+
+
 def _no_bar(steps: int = 1, note: str = "") -> None:
     pass
 
@@ -164,13 +176,6 @@ def _labels(paths: Sequence[Path], labels: Sequence[str] | None) -> list[str]:
         if len(set(kind)) == len(kind):
             return kind
     return [str(path) for path in paths]
-
-
-def _check_members(paths: Sequence[Path]) -> None:
-    places = {path.resolve(): path for path in paths}
-    for place, path in places.items():
-        if (group := place.parent) in places:
-            raise InputError(f"{path} is a seed of {places[group]}: a run is not compared with its own group")
 
 
 def _check(names: Sequence[str], against: str | None, alpha: float, resamples: int, seed: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,7 @@ class Flow:
         """
         encoder = Encoder(self._backbone, tokens=self._tokens)
         disk = ThreadPoolExecutor(1, "write")
+        disk.submit(int).result()  # now: Ctrl-C while a thread starts would leave one that writes and that nobody knows
         try:
             self._through(feed, encoder, disk, advance)
         except (KeyboardInterrupt, InputError) as stop:
@@ -188,11 +190,19 @@ class Flow:
 
 
 def _end(disk: ThreadPoolExecutor) -> None:
-    """Wait for what is being written, whatever comes: the cache is locked no longer than its writer waits."""
+    """Wait for what is being written, whatever comes: the cache is locked no longer than its writer waits.
+
+    By a plain lock that a task behind all others lets go of: to wait for the end of a thread is not safe from Ctrl-C,
+    after which Python 3.11 takes it for ended.
+    """
+    written = Lock()
+    written.acquire()
     while True:
         with suppress(KeyboardInterrupt):
-            disk.shutdown(wait=True)
-            return
+            disk.submit(written.release)
+            written.acquire()
+            break
+    disk.shutdown(wait=False)
 
 
 def _pick(items: object, numbers: list[int]) -> object:

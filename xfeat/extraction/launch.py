@@ -83,7 +83,7 @@ def run_jobs(
     """
     runs: list[_Run] = []
     failures: list[Failure] = []
-    again = 0
+    again = done = 0
     try:
         with signals_wait():  # a job that nobody knows of could not be cancelled
             runs += [_Run(number, job, state(number)) for number, job in enumerate(cluster.submit(commands))]
@@ -96,6 +96,7 @@ def run_jobs(
                     continue
                 runs.remove(run)
                 failures += [failure] if failure else []
+                done += not failure
                 advance(1, _note(failures, again))
             if runs:
                 time.sleep(cluster.poll)
@@ -103,7 +104,6 @@ def run_jobs(
         _cancel(runs, cluster)
         if not isinstance(error, KeyboardInterrupt):
             raise
-        done = len(commands) - len(runs) - len(failures)
         raise LaunchInterrupted(
             f"interrupted; {done} of {len(commands)} parts are done, the others are cancelled: the same command resumes"
         ) from None

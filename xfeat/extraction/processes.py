@@ -35,8 +35,8 @@ def signals_wait() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for number in came:
-        before[number](number, None)
+        for number in came:  # also where the work failed, which may be because a child of it got the signal too
+            before[number](number, None)
 
 
 def result_of(future: "Future[Any]", pool: Executor | None) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from xfeat.compare.comparison import Comparison, compared
+from xfeat.compare.comparison import Comparison, check_members, compared
 from xfeat.compare.scoring import Scored, check_same, scored
 from xfeat.errors import InputError
 from xfeat.report.blocks import Bar, BarGrid, Bars, Block, Section, Table
@@ -31,6 +31,7 @@ class SideBySide:
         if self._problem:
             return
         try:
+            check_members([*(one.path for one in self._scored), subject.path])
             self._scored.append(scored(subject.answer, subject.path, name))
             check_same(self._scored[0], self._scored[-1])
         except InputError as error:
