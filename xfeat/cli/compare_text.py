@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xfeat.cli.eval_stated import WIDTH, footer, head, short_pairs, wrapped
-from xfeat.cli.output import counted, cut, table
+from xfeat.cli.output import counted, cut, table, width
 
 if TYPE_CHECKING:
     from xfeat.compare.outcome import Comparison, Versus
@@ -41,7 +41,7 @@ def _methods(result: "Comparison") -> list[str]:
     """As many columns as fit: pairs with deviations, pairs, or the mean alone."""
     for spreads, pairs in ((True, True), (False, True)):
         lines = _scores(result, pairs=pairs, spreads=spreads)
-        if max(map(len, lines)) <= WIDTH:
+        if max(map(width, lines)) <= WIDTH:
             break
     else:
         lines = _scores(result, pairs=False, spreads=False)

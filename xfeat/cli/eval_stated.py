@@ -1,10 +1,9 @@
 """What the numbers of ``xfeat eval`` rest on, in lines above and below the table."""
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from xfeat.cli.output import counted, cut, width
+from xfeat.cli.output import counted, cut, width, wrap
 
 WIDTH = 80
 ARROW = "->"
@@ -115,4 +114,4 @@ def short_pairs(pairs: Sequence[str], room: int) -> tuple[dict[str, str], list[s
 
 def wrapped(text: str) -> list[str]:
     """A remark below a table, in lines that fit."""
-    return textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return wrap(text, WIDTH, "  ", "    ")

@@ -14,7 +14,7 @@ __all__ = ["WIDTH", "cells", "fitted_table", "notes", "seeds", "short_pairs", "s
 FEW = 6  # pairs that get a line for their deviations
 NAME = 14  # of a pair, at least
 CELL = 5  # of a number
-EXACT = 1e-9
+EXACT = 1e-9  # a chance of 1, but for rounding
 RANKED = ("MedR", "MeanR")  # metrics that count ranks; all others are shares
 COLUMNS = {
     "instance": ("R@1", "R@5", "R@10", "MedR"),
